@@ -120,7 +120,7 @@ def test_a_consumer_suspended_past_its_session_writes_no_output_of_tasks_that_ot
     (pid,) = sleeper.consumers()
     paused = psutil.Process(pid)
     paused.suspend()
-    other = work.run("reply", *OPTIONS, *exactly_once(work), seconds=0.01)
+    other = work.run("reply", "-w", "8", *PATIENT, *exactly_once(work), seconds=0.01)
     other.wait_for_partitions()  # it is up, even if the sleeper has done all
     work.wait_done(800)
     work.wake(paused)

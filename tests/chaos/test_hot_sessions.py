@@ -10,7 +10,7 @@ import psutil
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from tests.chaos.scenes import NOTICED_SOON
+from tests.chaos.scenes import NOTICED_SOON, PATIENT
 from tests.chaos.test_topics import delete_records
 from tests.conftest import MakeBroker
 from tests.support import cluster
@@ -151,7 +151,7 @@ def test_a_consumer_suspended_past_its_session_runs_no_task_that_it_had_set_asid
     paused.suspend()
     try:
         work.go()
-        other = work.run("wait_if_slow", *SMALL, *NOTICED_SOON)
+        other = work.run("wait_if_slow", *SMALL, *PATIENT)
         work.wait_done(EACH + EACH // 4)
     finally:
         work.wake(paused)

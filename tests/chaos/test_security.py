@@ -267,7 +267,7 @@ def test_a_revoked_group_permission_is_reported_with_the_first_commit_and_loses_
     """
     visit.grant()
     work = visit.work
-    session = ("-X", "session.timeout.ms=10000", "-X", "heartbeat.interval.ms=300")
+    session = ("-X", "session.timeout.ms=30000", "-X", "heartbeat.interval.ms=300")
     fleet = visit.run("note", "--commit-interval", "0.1", "--drain-timeout", "1", *session)
     work.produce_sessions(50, 5)
     work.wait_done(50)

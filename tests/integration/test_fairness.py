@@ -11,7 +11,8 @@ BACKLOG = 3_000
 SECONDS = 0.03
 """What a task of the backlog takes: the quiet ones are produced while most of it waits, on a slow machine as well."""
 
-ROUNDS = 10
+QUIET = 10
+"""Tasks of each quiet partition, which are produced together: a producer takes a while to connect."""
 
 
 def done_before(entries: list[Entry], partition: int) -> int:
@@ -25,10 +26,9 @@ def beside_a_backlog(work: Scenario, handler: str, *options: str) -> list[Entry]
     work.produce(((b"s%d" % (n % 300), b"x" * 100) for n in range(BACKLOG)), partition=0)
     fleet = work.run(handler, "-w", "8", *options, seconds=SECONDS)
     work.wait_begun(50)
-    for number in range(ROUNDS):
-        for partition in (1, 2, 3):
-            work.produce([(b"q%d" % number, b"")], partition=partition)
-    entries = work.wait_done(BACKLOG + 3 * ROUNDS)
+    for partition in (1, 2, 3):
+        work.produce([(b"q%d" % number, b"") for number in range(QUIET)], partition=partition)
+    entries = work.wait_done(BACKLOG + 3 * QUIET)
     assert fleet.stop() == 0
     assert work.faults() == {}
     work.wait_lag(0)

