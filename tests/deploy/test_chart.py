@@ -16,6 +16,7 @@ helm_python = pytest.importorskip("helm_python", reason="Helm's library has no w
 
 from processor.cli import run as run_command  # noqa: E402 — after the skip
 from processor.cli.main import main  # noqa: E402
+from processor.kafka.secret_files import SECRETS  # noqa: E402
 from processor.options.bounds import Bounds  # noqa: E402
 from processor.options.connection import REFUSED_KAFKA_CONFIG  # noqa: E402
 from processor.settings import Settings  # noqa: E402
@@ -174,6 +175,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         },
         "both set sasl.username",
     ),
+    "a setting that is not read from a file": (
+        {"secretKafkaConfig": {"sasl.username": {"name": "s", "key": "k"}}},
+        "`processor run` reads no sasl.username from a file, only sasl.password",
+    ),
     "a duplicate setting as a file": (
         {
             "config": {"kafka-config": {"sasl.password.file": "/x"}},
@@ -231,6 +236,13 @@ def test_invalid_values_are_rejected(name: str) -> None:
 def test_the_chart_rejects_every_kafka_setting_that_the_program_refuses(key: str) -> None:
     with pytest.raises(helm_python.HelmError, match=f"{key} would break delivery"):
         rendered(basic(config={"kafka-config": {key: "x"}}))
+
+
+@pytest.mark.parametrize("key", SECRETS)
+def test_the_chart_mounts_every_secret_that_the_program_reads_from_a_file(key: str) -> None:
+    secret = {"name": "kafka-credentials", "key": "k"}
+    (config,) = [text for name, text in rendered(basic(secretKafkaConfig={key: secret})).items() if "configmap" in name]
+    assert f'"{key}.file" = "/etc/processor-secrets/{key}"' in config
 
 
 # --- pods ------------------------------------------------------------------------------------------

@@ -52,6 +52,13 @@
 {{- fail (printf "secretFiles and secretKafkaConfig: both set %s" $key) }}
 {{- end }}
 {{- end }}
+{{- $readable := list "sasl.password" "sasl.oauthbearer.client.secret" "sasl.oauthbearer.config" "ssl.key.password"
+     "ssl.key.pem" "ssl.keystore.password" }}
+{{- range $key, $_ := .Values.secretKafkaConfig }}
+{{- if not (has $key $readable) }}
+{{- fail (printf "secretKafkaConfig: `processor run` reads no %s from a file, only %s; set it in config.kafka-config" $key (join ", " $readable)) }}
+{{- end }}
+{{- end }}
 {{- range $key := list "processes" "workers" }}
 {{- $count := index $.Values.config $key }}
 {{- if kindIs "string" $count }}
