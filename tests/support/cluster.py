@@ -296,6 +296,7 @@ def _reader(bootstrap_servers: str) -> Consumer:
             "group.id": "never-joined",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",  # the first records may be deleted
             "fetch.wait.max.ms": 20,
             "log_level": 0,
         }
