@@ -14,6 +14,9 @@ from processor.kafka.config import admin_config, producer_config
 from processor.kafka.embedded import PARTITIONS, EmbeddedBroker
 from tests.support.lifeline import die_with_parent
 
+SOON = 60.0
+"""Seconds for what takes few on a machine without other load. A classic group takes 88 of them here."""
+
 CONSUMER = """
 import json, sys, time
 from confluent_kafka import Consumer
@@ -73,13 +76,13 @@ def test_a_late_member_of_a_kip_848_group_gets_its_share_within_seconds() -> Non
         late = _Member(broker.bootstrap_servers)
         began = time.monotonic()
         while len(late.partitions) < 2:
-            assert time.monotonic() - began < 20
+            assert time.monotonic() - began < SOON
             first.poll()
             late.poll()
         first.close()
         late.await_partitions(4)
         late.close()
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < SOON
 
 
 class _Member:
@@ -103,7 +106,7 @@ class _Member:
         self._consumer.poll(0.05)
 
     def await_partitions(self, count: int) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + SOON
         while len(self.partitions) < count:
             assert time.monotonic() < deadline
             self.poll()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from processor.handlers.exceptions import Reject
 from processor.handlers.task import Task
-from processor.telemetry.events import ConsumerStats, HeadOfLine, PartitionStats
+from processor.telemetry.events import ConsumerStats, Event, HeadOfLine, PartitionStats
+from processor.telemetry.idle_reports import IdleReports
 from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.gate import Gate
 from tests.runtime.running import RunningConsumer
@@ -237,6 +239,16 @@ def test_an_idle_consumer_logs_every_sixth_report_although_it_commits_to_renew_i
 ) -> None:
     monkeypatch.setattr(ScriptedSource, "session_seconds", 1.5)
     received: list[ConsumerStats] = []
+    logged_at: dict[float, float] = {}
+    to_log = IdleReports.to_log
+
+    def note(reports: IdleReports, stats: ConsumerStats, *rest: Any, **more: Any) -> Iterator[Event]:
+        events = list(to_log(reports, stats, *rest, **more))
+        if stats in events:
+            logged_at[stats.uptime_seconds] = rest[1]
+        return iter(events)
+
+    monkeypatch.setattr(IdleReports, "to_log", note)
     run = RunningConsumer(lambda task: None, **QUICK)
     run.consumer.report_to(lambda stats, partitions: received.append(stats))
     with run:
@@ -247,7 +259,8 @@ def test_an_idle_consumer_logs_every_sixth_report_although_it_commits_to_renew_i
         reports = [stats.uptime_seconds for stats in received]
     quiet = [stats.uptime_seconds for stats in logged[logged.index(idle) :]]
     assert logged[-1].commits > idle.commits
-    assert min(after - before for before, after in pairwise(quiet)) > 0.55  # it reports every 0.1 s
+    times = [logged_at[uptime] for uptime in quiet]
+    assert min(after - before for before, after in pairwise(times)) > 0.599  # it reports every 0.1 s
     assert len([at for at in reports if quiet[0] <= at <= quiet[-1]]) > len(quiet)
 
 
