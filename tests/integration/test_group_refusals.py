@@ -23,10 +23,10 @@ from tests.support.scenario import MakeScenario, Scenario
 
 PROTOCOLS = ("classic", "consumer")
 
-SOON = 60.0
+SOON = 120.0
 """Seconds for the start, a refusal and the end of a fleet on a busy machine."""
 
-SESSION_SECONDS = 30
+SESSION_SECONDS = 45
 """The session of a member that dies: longer than another fleet takes to start on a busy machine."""
 
 

@@ -14,7 +14,7 @@ from tests.support.broker import Broker
 from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario, Scenario
 
-SOON = 40.0
+SOON = 120.0
 """Seconds for the start of a fleet and its refusal on a busy machine."""
 
 QUICK = ("--max-attempts", "1", "--stop-at-end")

@@ -140,12 +140,32 @@ def test_a_function_that_hangs_is_abandoned_in_time(monkeypatch: pytest.MonkeyPa
     function.gate.set()
 
 
-def test_clients_share_a_token_in_the_first_half_of_its_lifetime() -> None:
-    function = Function(("t", time.time() + 4.0))
+class Clock:
+    """The clocks of the product, of which the test sets the one of the day."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(oauth, "time", made)
+    return made
+
+
+def test_clients_share_a_token_in_the_first_half_of_its_lifetime(clock: Clock) -> None:
+    function = Function(("t", clock.now + 4.0))
     shared = tokens(function)
     assert {shared(None)[0] for _ in range(10)} == {"t"}
     assert function.calls == 1
-    time.sleep(2.1)  # time is tested: the second half of the token's
+    clock.now += 2.1
     function.outcome = ("u", in_an_hour())
     assert shared(None)[0] == "u"
     assert function.calls == 2
@@ -166,20 +186,23 @@ def test_the_function_runs_once_at_a_time_for_any_number_of_clients() -> None:
     assert function.calls == 1
 
 
-def test_a_later_failure_is_logged_once_for_all_clients_and_so_is_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_failure_is_logged_once_for_all_clients_and_so_is_its_end(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oauth, "SHARED_SECONDS", 600.0)
     events: list[Event] = []
-    function = Function((JSON_WEB_TOKEN, time.time() + 3.0))
+    function = Function((JSON_WEB_TOKEN, clock.now + 3.0))
     shared = tokens(function, events)
     shared.demand(None)
     function.outcome = RuntimeError(f"{JSON_WEB_TOKEN} is not accepted")
-    time.sleep(1.6)  # time is tested: the second half of the token's
+    clock.now += 1.6
     for _ in range(5):
         with pytest.raises(TokenError, match=r"raised RuntimeError: \*\*\* is not accepted"):
             shared(None)
     (failed,) = events
     assert isinstance(failed, KafkaTokenFailed)
     assert failed.error == "--oauth-callback auth:token raised RuntimeError: *** is not accepted"
-    assert failed.last_expires_in_seconds < 1.5
+    assert failed.last_expires_in_seconds == 1.4
     assert function.calls == 2
     monkeypatch.setattr(oauth, "SHARED_SECONDS", 0.0)
     function.outcome = ("new", in_an_hour())

@@ -337,7 +337,7 @@ class Scenario:
         """SIGKILL for all of it; what ran then ended then."""
         self.deaths.update(fleet.kill())
 
-    def wait_begun(self, runs: int = 1, seconds: float = 60.0) -> None:
+    def wait_begun(self, runs: int = 1, seconds: float = 120.0) -> None:
         """Waits until so many handlers have been entered.
 
         Raises:
@@ -380,7 +380,7 @@ class Scenario:
         except (KafkaException, TimeoutError):
             return None
 
-    def wait_lag(self, lag: int, seconds: float = 60.0) -> None:
+    def wait_lag(self, lag: int, seconds: float = 120.0) -> None:
         """Waits until the group's lag is `lag`.
 
         A coordinator confirms a transaction a moment before it shows the offsets, and consumers of which one leaves or

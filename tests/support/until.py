@@ -12,7 +12,7 @@ T = TypeVar("T")
 def until(
     condition: Callable[[], T | None],
     what: str | Callable[[], object] = "it happens",
-    seconds: float = 60.0,
+    seconds: float = 120.0,
     pause: float = 0.005,
 ) -> T:
     """Asks until the answer is true, and returns it.
