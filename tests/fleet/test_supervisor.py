@@ -314,7 +314,7 @@ def test_a_consumer_starts_with_settings_that_its_socket_does_not_accept_at_once
 
 def test_a_suspended_consumer_does_not_block_the_parent(fleet: Fleet) -> None:
     """Orders to a process that does not read are kept, and the others receive theirs."""
-    parent = fleet(processes=2, drain_timeout=0.1, kill_after_drain=4.0)  # in which the other one drains
+    parent = fleet(processes=2, drain_timeout=0.1, kill_after_drain=12.0)  # in which the other one drains
     first, second = parent.noted("started", 2)
     stopped = psutil.Process(first["pid"])
     stopped.suspend()

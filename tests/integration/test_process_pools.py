@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import MakeTopic, Produce
 from tests.support.broker import Broker
-from tests.support.processes import descendants
+from tests.support.processes import descendants, lives
 from tests.support.run import Fleet
 from tests.support.until import until
 
@@ -80,9 +80,7 @@ def at_work(
 
 
 def assert_all_end(processes: list[psutil.Process]) -> None:
-    gone, alive = psutil.wait_procs(processes, BOUND)
-    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
-    assert len(gone) + len(alive) == len(processes)
+    until(lambda: not any(lives(process) for process in processes), "each process of the pool has ended", BOUND)
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
