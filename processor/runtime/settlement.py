@@ -84,7 +84,8 @@ class Settlement:
         self._tracing: Tracing | None = None
         self._recorder: FlightRecorder | None = None
         self.note_success = log.succeeded if log.logs_each else None
-        """Called for each task that simply succeeded; None if nothing is to be done for it."""
+        """Called for each task that simply succeeded; None if nothing is to be done for it. Each use reads it once: the
+        poller may change it at any moment."""
 
     def trace(self, tracing: Tracing) -> None:
         """Ends the span of each attempt, from now on."""
@@ -144,10 +145,10 @@ class Settlement:
 
     def all_simply_succeeded(self, attempts: Sequence[Attempt]) -> bool:
         """Return whether nothing follows from these attempts but that their tasks settle. If so, log them."""
-        simple = all(map(self._is_simple, attempts))
-        if simple and self.note_success is not None:
+        simple, note_success = all(map(self._is_simple, attempts)), self.note_success
+        if simple and note_success is not None:
             for attempt in attempts:
-                self.note_success(attempt)
+                note_success(attempt)
         return simple
 
     def _is_simple(self, attempt: Attempt) -> bool:
@@ -166,8 +167,8 @@ class Settlement:
         for index, attempt in enumerate(attempts):
             outcome = attempt.outcome
             if self._is_simple(attempt):
-                if self.note_success is not None:
-                    self.note_success(attempt)
+                if (note_success := self.note_success) is not None:
+                    note_success(attempt)
             elif isinstance(outcome, Failed) and (delay := self._delay(attempt, outcome)) is not None:
                 failed = self._explained(attempt, outcome)
                 if self._tracing is not None:

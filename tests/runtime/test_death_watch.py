@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -10,13 +11,14 @@ from typing import IO, Any
 
 import pytest
 
-from processor import Processor, Task
+from processor import BatchError, Processor, Task
 from processor.engine.deaths import Suspect, TaskPlace
 from processor.engine.pauses import Target
 from processor.runtime import death_watch, flight_recorder
 from processor.runtime.batches import Batches
 from processor.runtime.flight_recorder import FlightRecorder, open_memory, recorded
 from processor.runtime.runner import Runner
+from processor.runtime.settlement import Settlement
 from processor.telemetry.events import ConsumerRevoked, ConsumerWorkerError, TaskDeadLettered
 from tests.runtime.fakes import PARTITION, POISON, TOPIC, FakeRecord
 from tests.runtime.gate import KINDS, Gate
@@ -354,3 +356,34 @@ def test_a_watch_that_ends_between_two_steps_of_an_attempt_costs_no_task(
         assert run.stop().exit_code == 0
     assert not run.of(ConsumerWorkerError)
     assert Counter(ran) == ({1: 20, 2: 20} if kind == "single" else {1: 20})
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_watch_that_ends_while_successes_of_a_batch_are_noted_costs_no_task(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever a worker looks whether a success is to be noted, the answer changes right after it."""
+    ran, noted = list[int](), list[object]()
+    answers = {name: cycle([noted.append, None]) for name in ("all_simply_succeeded", "conclude_part")}
+
+    def answer(_: Settlement) -> object:
+        name = sys._getframe(1).f_code.co_name
+        return next(answers[name]) if name in answers else None
+
+    monkeypatch.setattr(Settlement, "note_success", property(answer, lambda _, __: None), raising=False)
+    app = Processor()
+
+    @app.batch("", size=2, wait=0.01)
+    def handle(tasks: list[Task]) -> list[None]:
+        ran.extend(task.offset for task in tasks)
+        if fails and len(tasks) == 2 and tasks[1].attempt == 1:
+            raise BatchError({1: ConnectionError("not yet")})
+        return [None] * len(tasks)
+
+    with RunningConsumer(app, workers=1) as run:
+        run.push(*[FakeRecord(n, b"one") for n in range(20)])
+        until(lambda: run.commit_point() == 20)
+        assert run.stop().exit_code == 0
+    assert not run.of(ConsumerWorkerError)
+    assert noted
+    assert set(Counter(ran).values()) <= ({1, 2} if fails else {1})
