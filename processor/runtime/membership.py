@@ -70,7 +70,7 @@ class Membership:
         self.in_group = False
         """Whether it has received one since the group last evicted it."""
         self.left_work = False
-        """Whether tasks of a partition still ran when it was given up or lost, or could not be committed."""
+        """Whether tasks of a partition still ran when it was given up or lost, or were not committed."""
         self._desk = desk
         self._committer = committer
         self._intake = intake
@@ -123,7 +123,8 @@ class Membership:
         if ended is None:
             return False
         error = self._committer.commit_now(leaving.partitions, LAST_COMMIT_SECONDS)
-        self.left_work = self.left_work or not ended or error is not None
+        is_withheld = self._desk.commits.have_staged(leaving.partitions)  # a topic does not accept an output
+        self.left_work = self.left_work or not ended or error is not None or is_withheld
         self.give_up()
         return True
 
@@ -150,7 +151,8 @@ class Membership:
         self._desk.counts.rebalances += 1
         partitions = [p for p in partitions if p in self._desk.partitions]
         running = len(self._desk.partitions.lent_of(partitions))
-        self.left_work = self.left_work or running > 0
+        if self._desk.partitions.is_draining:
+            self.left_work = self.left_work or running > 0 or self._committer.has_uncommitted(partitions)
         released = self.forget(partitions)
         self._emit(ConsumerLost(partitions=[str(p) for p in partitions], released=released, running=running))
 

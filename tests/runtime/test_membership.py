@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from processor.engine.commit_note import kept_note
-from processor.engine.skipmap import encode, encode_base
+from processor.engine.skipmap import decode, encode, encode_base
 from processor.handlers.exceptions import Reject
 from processor.handlers.task import Task
 from processor.runtime.membership import QUICK_SECONDS
@@ -23,6 +23,7 @@ from processor.telemetry.events import (
     ConsumerStats,
     ConsumerStopping,
     TaskAbandoned,
+    TaskDeliveryFailed,
 )
 from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.gate import KINDS, Gate
@@ -331,6 +332,73 @@ def test_a_stop_is_exit_3_if_a_running_task_is_lost_to_another_member_meanwhile(
         assert run.until_event(ConsumerLost).running == 1
         assert run.wait().exit_code == 3
         gate.open()
+
+
+def test_a_stop_is_exit_3_if_what_is_settled_is_lost_to_another_member_before_it_is_committed() -> None:
+    with RunningConsumer(ignore, drain_timeout=60.0) as run:
+        until(lambda: run.commit_point() == 0)
+        run.source.refusal = "no"
+        run.push(*sessions(0, 1))
+        run.settled(1)
+        run.consumer.request_stop("the test")
+        run.until_it_drains()
+        run.cluster.give_up(run.source)
+        assert run.until_event(ConsumerLost).running == 0
+        run.source.refusal = None
+        assert run.wait().exit_code == 3
+    assert run.commit_point() == 0
+
+
+def test_a_stop_is_exit_3_if_an_output_of_a_partition_that_leaves_meanwhile_is_not_accepted() -> None:
+    """With exactly-once, no task runs any more then, and everything else of the partition is committed."""
+    gate = Gate(lambda task: task.partition == 1)
+
+    def answer(task: Task) -> bytes:
+        gate.handle(task)
+        return b"%d" % task.partition
+
+    options: dict[str, Any] = {"delivery": "exactly-once", "results_topic": "r"}
+    with RunningConsumer(answer, partitions=2, drain_timeout=60.0, **options) as run:
+        run.source.refuses_output = lambda output: "too large" if output.value == b"0" else None
+        run.push(*sessions(0, 1), *sessions(0, 1, partition=1))
+        run.until_event(TaskDeliveryFailed)
+        gate.until_begun(2)
+        run.consumer.request_stop("the test")
+        run.until_it_drains()
+        run.source.revoke(PARTITION)
+        run.until_event(ConsumerRevoked)
+        gate.open()
+        assert run.wait().exit_code == 3
+    assert (run.commit_point(0) or 0, run.commit_point(1)) == (0, 1)
+
+
+def test_what_is_committed_counts_as_committed_also_if_the_group_refuses_a_repetition_of_it() -> None:
+    """What is settled behind a running task is in the skip map of the commit."""
+    gate = Gate(lambda task: task.offset == 1)
+    with RunningConsumer(gate.handle) as run:
+        committer = run.consumer._committer
+
+        def has_uncommitted(*, stamped: bool = True) -> bool:
+            answers = list[bool]()
+
+            def ask() -> None:
+                if not stamped:
+                    committer._known.stamps.clear()
+                answers.append(committer.has_uncommitted([PARTITION]))
+
+            assert run.source.happens(ask).wait(60.0)
+            return answers[0]
+
+        run.push(*sessions(0, 3))
+        gate.until_passed(2)
+        until(lambda: run.commit_point() == 1 and decode(run.cluster.committed[PARTITION].metadata, 1) == [(2, 3)])
+        until(lambda: not has_uncommitted(), "the commit is answered")
+        run.source.refusal = "no"
+        assert not has_uncommitted(stamped=False)
+        gate.open()
+        run.settled(3)
+        assert has_uncommitted()
+        run.source.refusal = None
 
 
 def test_a_member_that_is_given_up_during_a_drain_loses_what_leaves_with_what_stays_and_commits_nothing() -> None:

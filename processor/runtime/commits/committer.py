@@ -110,6 +110,19 @@ class Committer:
         commit = self._known.accepted(partition)
         return commit.offset if commit else None
 
+    def has_uncommitted(self, partitions: Sequence[Partition]) -> bool:
+        """Return whether tasks of these partitions are settled, and the group is not known to have that."""
+        known, held = self._known, self._held
+        changed = self._desk.commits.progress(partitions, known.stamps)  # stages what was to be staged, too
+        return (
+            self._desk.commits.have_staged(partitions)
+            or any(not known.is_accepted(p) or (held is not None and held.holds(p)) for p in partitions)
+            or any(
+                settled and not self._metadata.covers(known.accepted(partition), progress)
+                for partition, (settled, *_), progress in changed
+            )
+        )
+
     def note(self, partition: Partition, note: Note) -> None:
         """Adds the note to the partition's commits until the note expires."""
         self._metadata.note(partition, note)

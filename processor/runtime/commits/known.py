@@ -33,6 +33,11 @@ class KnownCommits:
         """Whether the group has the last commit of each partition."""
         return all(self._accepted.get(partition) == commit for partition, commit in self._sent.items())
 
+    def is_accepted(self, partition: Partition) -> bool:
+        """Return whether the group has the partition's last commit; also if there is none."""
+        sent = self._sent.get(partition)
+        return sent is None or self._accepted.get(partition) == sent
+
     def accepted(self, partition: Partition) -> Commit | None:
         """Return the last commit that the group is known to have; None if there is none."""
         return self._accepted.get(partition)

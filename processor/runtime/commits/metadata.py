@@ -110,6 +110,12 @@ class Metadata:
         except skipmap.SkipMapError:
             return []
 
+    def covers(self, accepted: Commit | None, progress: Progress) -> bool:
+        """Return whether the last accepted commit has all that is settled according to `progress`."""
+        if accepted is None or accepted.offset != progress.commit_point:
+            return False
+        return progress.settled_ranges() == self._known(accepted)
+
     # --- writing -------------------------------------------------------------------------------------
 
     def note(self, partition: Partition, note: Note) -> None:

@@ -85,7 +85,12 @@ class Commits:
     @property
     def has_staged(self) -> bool:
         """Whether any outbox holds an output."""
-        return any(ledger.outbox for ledger in self._assignment.ledgers.values())
+        return self.have_staged(self._assignment.ledgers)
+
+    def have_staged(self, partitions: Iterable[Partition]) -> bool:
+        """Return whether the outbox of any of these partitions holds an output."""
+        ledgers = self._assignment.ledgers
+        return any(partition in ledgers and ledgers[partition].outbox for partition in partitions)
 
     def points(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """Settle what is done. Return the commit points of those of the partitions that are assigned and have one.
