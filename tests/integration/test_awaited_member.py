@@ -33,7 +33,10 @@ from tests.support.steady_load import steady_load
 from tests.support.until import until
 
 STOPPED_AFTER = 14.0
-"""Seconds into the wait, which is as long as a session, 20 s."""
+"""Seconds into the wait, which is as long as a session of the member that is awaited."""
+
+AWAITED = ("-X", "session.timeout.ms=40000")
+"""For that member: the next one starts within its session, however slow the machine is."""
 
 TWO_COMMIT_INTERVALS = 2.0
 """Seconds."""
@@ -70,7 +73,7 @@ def timed_start(work: Scenario) -> float:
 @contextmanager
 def awaiting_a_dead_member(work: Scenario) -> Iterator[Wait]:
     """A fleet is killed, and another comes."""
-    dead, survivor = joined(work), joined(work)
+    dead, survivor = joined(work, "vary", *AWAITED), joined(work)
     with steady_load(work, rate=300):
         work.wait_begun(600)
         others = set(dead.consumers())
@@ -81,7 +84,7 @@ def awaiting_a_dead_member(work: Scenario) -> Iterator[Wait]:
 @contextmanager
 def awaiting_a_paused_member(work: Scenario) -> Iterator[Wait]:
     """A consumer is stopped by SIGSTOP, and another comes."""
-    sleeper, survivor = joined(work), joined(work)
+    sleeper, survivor = joined(work, "vary", *AWAITED), joined(work)
     with steady_load(work, rate=300):
         work.wait_begun(600)
         (paused,) = map(psutil.Process, sleeper.consumers())
@@ -162,7 +165,7 @@ def test_a_stop_repeats_nothing_if_the_coordinator_restarts_while_the_group_wait
     broker = own_broker()
     topic = cluster.create_topic(broker.bootstrap_servers, "work", 12)
     work = Scenario(broker, topic, group, tmp_path, start_fleet)
-    dead, survivor = joined(work), joined(work, "vary", *OUTLASTING)
+    dead, survivor = joined(work, "vary", *AWAITED), joined(work, "vary", *OUTLASTING)
     work.produce_sessions(12_000, 300)
     work.wait_begun(600)
     wait = Wait(survivor, set(dead.consumers()))
@@ -174,7 +177,7 @@ def test_a_stop_repeats_nothing_if_the_coordinator_restarts_while_the_group_wait
     broker.restart()
     time.sleep(5)  # time is tested: the coordinator is back, and the group still waits
     assert survivor.stop() == 0
-    work.wait_done(len(work.places))
+    work.wait_done(len(work.places), 240)
     assert repeated(work, wait) == {}
     assert "lost" not in work.faults()
 
