@@ -26,11 +26,18 @@ CASES = 400
 OTHER_RECORD = re.compile("written as [ABC], (read as [ABC]|which is not a branch of the reader's union of .*)")
 """The specification requires equal names or an alias; Java reads any record as any other."""
 
+SAME_FIELD = "!Duplicate field "
+"""How Java rejects a writer with fields of both the name and the alias of a reader's field. The specification does not
+define which of the two is read; we read the one with the name."""
+
 SECONDS = 200.0
 
 
 def collected() -> list[Case]:
-    """Pairs of schemas with a value of the writer's schema, equal in every run."""
+    """Pairs of schemas with a value of the writer's schema, nearly the same in every run.
+
+    Hypothesis also draws constants of the modules that are loaded.
+    """
     cases: list[Case] = []
 
     @settings(max_examples=CASES, database=None, derandomize=True, deadline=None, suppress_health_check=[*HealthCheck])
@@ -81,6 +88,8 @@ def test_java_reads_the_same_value_or_rejects_it_too() -> None:
     for (writer, reader, value), answer in zip(cases, answers, strict=True):
         seen = ours(writer, reader, value)
         if isinstance(seen, Fault) and OTHER_RECORD.fullmatch(seen.reason):
+            continue
+        if answer.startswith(SAME_FIELD) and not isinstance(seen, Fault):
             continue
         case = f"{json.dumps(writer)} as {json.dumps(reader)}: {value.hex()}; Java says {answer}"
         assert isinstance(seen, Fault) == answer.startswith("!"), f"{case}, we say {seen}"
