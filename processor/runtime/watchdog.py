@@ -121,11 +121,13 @@ class Watchdog:
         attempt = Attempt(loan, task._record, task.attempt, failed, task, seconds=seconds)
         fields = attempt.fields
         self._emit(TaskStuck(**fields, running_seconds=seconds, stack=stack))
-        if loan.batch is None:
-            self._settlement.conclude(attempt)
-        else:
-            self._give_up_batch(loan.batch, failed, seconds)
-        self._stopping.recycle(f"the handler of task {fields['task_id']} is stuck")
+        try:
+            if loan.batch is None:
+                self._settlement.conclude(attempt)
+            else:
+                self._give_up_batch(loan.batch, failed, seconds)
+        finally:  # after an internal error, too: nothing looks at this attempt again
+            self._stopping.recycle(f"the handler of task {fields['task_id']} is stuck")
 
     def _give_up_batch(self, batch: Batch, failed: Failed, seconds: float) -> None:
         """Gives up all tasks of a batch: it is not known which of them the handler is processing."""

@@ -299,3 +299,20 @@ def test_a_watchdog_that_meets_a_fault_goes_on(monkeypatch: pytest.MonkeyPatch) 
         assert run.stop().exit_code == 0
     assert attempts == [1, 2]
     assert [event.worker for event in run.of(ConsumerWorkerError)] == ["watchdog"] * 2
+
+
+def test_a_consumer_is_recycled_although_a_fault_meets_the_dead_letter_of_its_stuck_handler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The watchdog looks at an attempt that it has given up only once."""
+    fault, blocked = Faulty(1), threading.Lock()
+    blocked.acquire()
+    run = RunningConsumer(lambda _: blocked.acquire(), workers=1, timeout=0.05, max_attempts=1, drain_timeout=0.1)
+    monkeypatch.setattr(run.consumer._desk.outcomes, "fail", lambda *_: fault.pass_through())
+    with run:
+        run.push(FakeRecord(0, b"s"))
+        status = run.wait()
+        blocked.release()
+    assert (status.exit_code, status.recycle) == (3, True)
+    assert [event.worker for event in run.of(ConsumerWorkerError)] == ["watchdog"]
+    assert run.commit_point() == 0
