@@ -372,6 +372,19 @@ def test_a_stop_is_exit_3_if_an_output_of_a_partition_that_leaves_meanwhile_is_n
     assert (run.commit_point(0) or 0, run.commit_point(1)) == (0, 1)
 
 
+def test_a_partition_that_leaves_is_committed_again_if_its_last_commit_is_not_answered() -> None:
+    """Its answer may be a refusal, and then nothing commits the partition any more."""
+    with RunningConsumer(ignore) as run:
+        until(lambda: run.commit_point() == 0)
+        run.source.keeps = lambda commits: True
+        run.push(*sessions(0, 1))
+        until(lambda: run.source.kept)
+        run.source.revoke(PARTITION)
+        run.until_event(ConsumerRevoked)
+        assert run.commit_point() == 1
+        run.source.keeps = lambda commits: False
+
+
 def test_what_is_committed_counts_as_committed_also_if_the_group_refuses_a_repetition_of_it() -> None:
     """What is settled behind a running task is in the skip map of the commit."""
     gate = Gate(lambda task: task.offset == 1)

@@ -221,6 +221,7 @@ class Committer:
         if self._staging is not None:
             return self._commit_outputs_now(partitions, monotonic() + seconds)
         self._drop_held()  # otherwise these older commits would be sent after the new ones
+        self._known.expect_again(partitions)
         commits = self._with_references(self._changes.take(partitions, is_patient=False), seconds)
         if commits is None:
             return self.commit_now(partitions, seconds)  # with maps that fit

@@ -81,6 +81,12 @@ class KnownCommits:
         if not self._pending:
             self.unanswered_since = None
 
+    def expect_again(self, partitions: Iterable[Partition]) -> None:
+        """Have those of these partitions committed again whose last commit is not answered: it may yet be refused."""
+        for partition in partitions:
+            if not self.is_accepted(partition):
+                self.stamps.pop(partition, None)
+
     def give_up_waiting(self) -> None:
         """Expect no response to earlier commits any more: all partitions must be committed again."""
         self.stamps.clear()
