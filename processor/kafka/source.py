@@ -5,7 +5,7 @@ Only the poller's thread calls it. A call from a second thread would wait, witho
 
 It takes records, and passes on the client's callbacks. Each of its parts handles one subject: `ClientErrors` and
 `Access` errors, `CommitRoute` and `TransactionRoute` commits, `MemberOffsets` requests for offsets, `Handover`
-partitions that leave, and `Rejoining` partitions that never arrived.
+partitions that leave, `Redelivery` records that come twice, and `Rejoining` partitions that never arrived.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from processor.kafka.joining import Joining
 from processor.kafka.member_offsets import MemberOffsets, names_of
 from processor.kafka.output_transactions import OutputTransactions
 from processor.kafka.reader import KafkaReader
+from processor.kafka.redelivery import Redelivery
 from processor.kafka.rejoining import Rejoining, watch_for
 from processor.kafka.resets import Resets
 from processor.kafka.stand_in import StandIn
@@ -90,6 +91,7 @@ class KafkaSource:
         self._offsets = MemberOffsets(settings, self._access, self._resets, emit)
         self._surveyor = Surveyor(settings)
         self._handover = Handover(self._config, emit)
+        self._redelivery = Redelivery()
         self._own: set[Partition] = set()
         """The partitions that are assigned to this member."""
         self._given_up: set[Partition] = set()
@@ -175,9 +177,13 @@ class KafkaSource:
     def _continue_reset(self) -> None:
         for partition, offset in self._resets.found(self._consumer):
             self._handover.on_begin(partition, offset)
+            self._redelivery.forget([partition])
             self._listening.on_reset(partition, offset)
 
     def _take_own(self, limit: int, seconds: float) -> Sequence[Record]:
+        return self._redelivery.filter(self._consumer, self._delivered(limit, seconds))
+
+    def _delivered(self, limit: int, seconds: float) -> Sequence[Record]:
         first = cast(Record | None, self._consumer.poll(seconds))
         if first is None:
             return ()
@@ -352,6 +358,7 @@ class KafkaSource:
         consumer.incremental_unassign(partitions)
 
     def _on_rebalanced(self) -> None:
+        self._redelivery.on_rebalance(self._own)
         self._route.on_rebalanced()
         if self._rejoining is not None:
             self._rejoining.on_rebalanced()
@@ -363,6 +370,7 @@ class KafkaSource:
         self._given_up.update(given_up)
         self._resets.forget(given_up)
         self._handover.forget(given_up)
+        self._redelivery.forget(given_up)
         return given_up
 
     def _on_error(self, error: KafkaError) -> None:

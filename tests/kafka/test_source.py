@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from processor.kafka import source as module
+from processor.kafka.redelivery import Redelivery
 from processor.kafka.source import KafkaSource
 from processor.runtime.ports import Commit, Partition, Record, Start
 from processor.settings import Settings
@@ -27,15 +28,22 @@ class ScriptedClient:
         self.asked = 0
         self.assigned: list[TopicPartition] = []
         self.record = FakeRecord(0, b"k")
+        self.fetched: list[FakeRecord] = []
+        """What `consume` returns next."""
+        self.positions: dict[int, int] = {}
 
     def subscribe(self, topics: list[str], *, on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
         self.assign = lambda: on_assign(self, [TopicPartition("t", 0)])
+        self.assign_none = lambda: on_assign(self, [])
         self.revoke = lambda: on_revoke(self, [PLACE])
         self.lose = lambda: on_lost(self, [PLACE])
 
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         self.asked += 1
         return partitions
+
+    def position(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition(at.topic, at.partition, self.positions.get(at.partition, -1001)) for at in partitions]
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self.assigned += partitions
@@ -50,7 +58,8 @@ class ScriptedClient:
     def consume(self, limit: int, seconds: float) -> list[Record]:
         for happens in self.in_consume:
             happens()
-        return []
+        fetched, self.fetched = self.fetched, []
+        return list(fetched)
 
     def close(self) -> None:
         for happens in self.in_close:
@@ -103,6 +112,52 @@ def test_a_record_whose_partition_is_released_before_it_is_returned_is_dropped(
     client.in_poll = [client.assign]
     client.in_consume = [getattr(client, end), client.assign]
     assert source.take(10, 0.0) == []
+
+
+def test_records_that_come_again_after_a_rebalance_are_dropped_up_to_the_first_new_one(
+    opened: tuple[KafkaSource, ScriptedClient],
+) -> None:
+    """The client notes where to resume before it counts what it is about to return."""
+    source, client = opened
+
+    def offsets(*fetched: int) -> list[int]:
+        first, *rest = (FakeRecord(offset, b"k") for offset in fetched)
+        client.record, client.fetched = first, rest
+        return [record.offset() for record in source.take(10, 0.0)]
+
+    client.in_poll = [client.assign]
+    assert offsets(0, 1) == [0, 1]
+    client.in_poll, client.in_consume, client.positions = [], [client.assign_none], {0: 4}
+    assert offsets(2, 3) == [2, 3]
+    client.in_consume = []
+    assert offsets(2) == []
+    assert offsets(2, 3, 4, 5) == [4, 5]
+    assert offsets(3) == [3]  # what is lower later is not the rebalance's: the offsets have moved back
+
+
+@pytest.mark.parametrize("end", ["revoke", "lose"])
+def test_records_of_a_new_assignment_are_kept_although_the_client_had_delivered_later_ones(
+    opened: tuple[KafkaSource, ScriptedClient], end: str
+) -> None:
+    """Its position may still be that of the assignment before."""
+    source, client = opened
+    client.in_poll = [client.assign]
+    client.positions = {0: 1}
+    assert list(source.take(10, 0.0)) == [client.record]
+    client.in_poll = [getattr(client, end), client.assign]
+    assert list(source.take(10, 0.0)) == [client.record]
+    client.in_poll = []
+    assert list(source.take(10, 0.0)) == [client.record]
+
+
+def test_a_partition_that_is_reset_may_begin_at_any_offset() -> None:
+    redelivery, client = Redelivery(), ScriptedClient({})
+    client.positions = {0: 7}
+    redelivery.on_rebalance([Partition("t", 0)])
+    redelivery.filter(client, [])  # type: ignore[arg-type]
+    redelivery.forget([Partition("t", 0)])
+    record = FakeRecord(0, b"k")
+    assert list(redelivery.filter(client, [record])) == [record]  # type: ignore[arg-type]
 
 
 def test_an_assignment_during_the_close_of_the_client_sends_no_query(
