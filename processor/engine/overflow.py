@@ -276,7 +276,7 @@ class Overflow:
         """
         most = 2 * portion
         if shelf is not None:
-            most = max(2 * shelf.share, shelf.held) * min(portion, self._portion) // self._portion
+            most = 2 * shelf.share * min(portion, self._portion) // self._portion
         read_again = self._kept.read_again
         waiting = enumerate(islice(lane.waiting, most), 1)
         return max((count for count, record in waiting if record.offset() in read_again), default=0)

@@ -357,6 +357,21 @@ def test_a_lane_keeps_less_of_what_was_read_again_once_more_sessions_share_the_r
     assert [len(lane.waiting) for lane in log.ledger.lanes.longer_than(0)] == [8, 4]
 
 
+def test_a_lane_keeps_less_of_what_was_read_again_although_another_pass_has_served_more_sessions() -> None:
+    log, _ = hot(count=100)
+    log.make_room()
+    log.read_again(offset for _, _, asked in log.assignment.ask(LIMITS) for offset in asked)
+    log.admit(*tasks(b"warm", *range(100, 140)))
+    log.lend(1)
+    assert log.ledger.overflow is not None
+    assert log.ledger.overflow.put_aside(13, 100, 8) == 26
+    log.ledger.overflow.is_low = True
+    log.read_again(offset for _, _, asked in log.assignment.ask(LIMITS) for offset in asked)
+    assert [len(lane.waiting) for lane in log.ledger.lanes.longer_than(0)] == [12, 13]
+    log.make_room()
+    assert [len(lane.waiting) for lane in log.ledger.lanes.longer_than(0)] == [8, 4]
+
+
 def test_tasks_of_the_only_hot_session_of_many_partitions_are_not_set_aside_twice() -> None:
     log, loan = hot(count=600)
     for partition in range(1, 10):
