@@ -92,6 +92,8 @@ class GuardedBroker:
                     "connections.max.reauth.ms": "60000",
                 }.items()
             },
+            # No test waits for the end of such a session, and a token or a login must not be late because of one.
+            "group.consumer.session.timeout.ms": "30000",
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(keystore),
             "ssl.truststore.type": "PEM",
