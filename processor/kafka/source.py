@@ -331,6 +331,7 @@ class KafkaSource:
         if self._is_closing:  # the client answers no request any more, and takes back what it has just assigned
             consumer.incremental_assign(partitions)
             return
+        self._redelivery.forget(names_of(partitions))
         starts = self._offsets.restore(consumer, partitions)
         consumer.incremental_assign(partitions)
         for assigned in partitions:

@@ -150,6 +150,21 @@ def test_records_of_a_new_assignment_are_kept_although_the_client_had_delivered_
     assert list(source.take(10, 0.0)) == [client.record]
 
 
+def test_an_assignment_begins_at_any_offset_although_nothing_was_revoked_before(
+    opened: tuple[KafkaSource, ScriptedClient],
+) -> None:
+    """A client that has failed is replaced, and its partitions are assigned again from their committed offsets."""
+    source, client = opened
+    client.in_poll = [client.assign]
+    assert list(source.take(10, 0.0)) == [client.record]
+    client.positions, client.in_poll = {0: 9}, [client.assign_none]
+    client.record = FakeRecord(8, b"k")
+    assert list(source.take(10, 0.0)) == [client.record]
+    client.in_poll = [client.assign]
+    client.record = FakeRecord(4, b"k")
+    assert list(source.take(10, 0.0)) == [client.record]
+
+
 def test_a_partition_that_is_reset_may_begin_at_any_offset() -> None:
     redelivery, client = Redelivery(), ScriptedClient({})
     client.positions = {0: 7}
