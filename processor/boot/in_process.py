@@ -31,7 +31,7 @@ def run_in_process(
 
     In the main thread, the first SIGTERM or SIGINT stops it cleanly and the second one at once, as on the command line.
     In another thread, only `request_stop` of the consumer passed to `on_consumer` stops it. If a handler cannot be
-    interrupted, the consumer ends with exit code 1, since there is no parent to replace the process.
+    interrupted, the consumer ends with exit code 1, since no parent can replace the process.
 
     Args:
         app: the handlers.

@@ -124,9 +124,4 @@ def test_a_network_outage_longer_than_a_session_loses_no_task(
 
 def wait_for_eviction(work: Scenario) -> None:
     """Waits until the group has no member any more."""
-    admin = cluster.admin_of(work.servers)
-
-    def members() -> int:
-        return len(admin.describe_consumer_groups([work.group])[work.group].result(cluster.SECONDS).members)
-
-    until(lambda: members() == 0, "the group evicts its member", pause=0.1)
+    until(lambda: not cluster.members(work.servers, work.group), "the group evicts its member", pause=0.1)

@@ -82,8 +82,8 @@ settings.register_profile(
 )
 settings.load_profile("only generate")
 """
-"""Nobody reads the example: making it small takes minutes. On a busy machine, a slow example is not a bug that was
-caught."""
+"""The example is not shown, so hypothesis need not shrink it, which takes minutes. A slow example on a busy machine is
+not a caught bug."""
 
 
 def copy(part: str, folder: Path) -> None:

@@ -428,7 +428,7 @@ def test_groups_that_are_nested_too_deeply_are_bad_lines_and_the_others_are_sent
     assert code == 1
     bad = err.splitlines()
     assert bad[-1].startswith(f"line {len(deep)}: ")
-    assert all("nested too deeply" in told for told in bad)
+    assert all("nested too deeply" in reason for reason in bad)
     assert f"sent        {1 + len(deep) - len(bad)} task" in out
 
 

@@ -346,23 +346,25 @@ def test_what_was_read_again_of_a_single_session_is_not_set_aside_a_second_time(
     assert read_again == list(range(5, 100))
 
 
-def test_a_lane_keeps_less_of_what_was_read_again_once_more_sessions_share_the_room() -> None:
+def hot_and_warm() -> Log:
+    """Tasks of a hot session were read again while it was the only one; now a second one has very many as well."""
     log, _ = hot(count=100)
     log.make_room()
     log.read_again(offset for _, _, asked in log.assignment.ask(LIMITS) for offset in asked)
     log.admit(*tasks(b"warm", *range(100, 140)))
     log.lend(1)
+    return log
+
+
+def test_a_lane_keeps_less_of_what_was_read_again_once_more_sessions_share_the_room() -> None:
+    log = hot_and_warm()
     assert [len(lane.waiting) for lane in log.ledger.lanes.longer_than(0)] == [12, 39]
     assert log.make_room() == 4 + 35
     assert [len(lane.waiting) for lane in log.ledger.lanes.longer_than(0)] == [8, 4]
 
 
 def test_a_lane_keeps_less_of_what_was_read_again_although_another_pass_has_served_more_sessions() -> None:
-    log, _ = hot(count=100)
-    log.make_room()
-    log.read_again(offset for _, _, asked in log.assignment.ask(LIMITS) for offset in asked)
-    log.admit(*tasks(b"warm", *range(100, 140)))
-    log.lend(1)
+    log = hot_and_warm()
     assert log.ledger.overflow is not None
     assert log.ledger.overflow.put_aside(13, 100, 8) == 26
     log.ledger.overflow.is_low = True

@@ -93,9 +93,7 @@ def begun(work: Scenario) -> set[Place]:
 
 def members_of(work: Scenario) -> list[str]:
     """The hosts of the group's members, as the coordinator knows them."""
-    admin = cluster.admin_of(work.servers)
-    description = admin.describe_consumer_groups([work.group])[work.group].result(30)
-    return [member.host for member in description.members]
+    return [member.host for member in cluster.members(work.servers, work.group)]
 
 
 def test_a_killed_consumer_is_replaced_at_once_without_a_pause_of_the_others(

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.support.cluster import admin_of
+from tests.support import cluster
 from tests.support.scenario import MakeScenario, Scenario
 from tests.support.until import until
 
@@ -15,8 +15,7 @@ TASKS, SESSIONS = 2000, 40
 
 def instances_in(work: Scenario) -> list[str]:
     """The `group.instance.id` of each member, as the coordinator knows them."""
-    description = admin_of(work.servers).describe_consumer_groups([work.group])[work.group].result(30)
-    return sorted(str(member.group_instance_id) for member in description.members)
+    return sorted(str(member.group_instance_id) for member in cluster.members(work.servers, work.group))
 
 
 def test_automatic_scaling_of_workers_loses_and_repeats_no_task(scenario: MakeScenario) -> None:

@@ -66,8 +66,7 @@ class Other:
 
 def shares(servers: str, group: str) -> list[int]:
     """Return how many partitions each member of the group has, according to the coordinator."""
-    description = cluster.admin_of(servers).describe_consumer_groups([group])[group].result(30)
-    return [len(member.assignment.topic_partitions) for member in description.members]
+    return [len(member.assignment.topic_partitions) for member in cluster.members(servers, group)]
 
 
 class Joined(NamedTuple):

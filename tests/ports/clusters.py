@@ -75,8 +75,7 @@ class KafkaCluster:
 
     def count_members(self) -> int:
         """Return how many members the coordinator knows."""
-        admin = cluster.admin_of(self._servers)
-        return len(admin.describe_consumer_groups([self._group])[self._group].result(SECONDS).members)
+        return len(cluster.members(self._servers, self._group))
 
     def _join(self, config: dict[str, str]) -> Member:
         """A classic member learns of a rebalance with its next heartbeat, which is soon."""

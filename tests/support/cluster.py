@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, MemberDescription, NewPartitions, NewTopic, OffsetSpec
 
 from tests.support.until import until
+
+T = TypeVar("T")
 
 Text = bytes | str | None
 Headers = Sequence[tuple[str, bytes | None]] | None
@@ -114,7 +116,7 @@ def read_all(bootstrap_servers: str, topic: str) -> list[Message]:
 def wait_for_markers(bootstrap_servers: str, topic: str) -> None:
     """Waits until every transaction that has records in the topic now has ended there.
 
-    Brokers acknowledge a commit or an abort before its markers are in the partitions. Until then nobody can read the
+    Brokers acknowledge a commit or an abort before its markers are in the partitions. Until then no reader gets the
     records of the transaction, and a marker may still move the end. The transaction of a killed producer ends with its
     timeout.
     """
@@ -145,15 +147,12 @@ def _ends(
 ) -> dict[int, int]:
     numbers = admin.list_topics(topic, SECONDS).topics[topic].partitions
     latest = {TopicPartition(topic, number): OffsetSpec.latest() for number in numbers}
-    deadline = time.monotonic() + SECONDS
-    while True:
+
+    def ask() -> dict[int, int]:
         answers = admin.list_offsets(latest, isolation_level=isolation)
-        try:
-            return {partition.partition: answer.result(SECONDS).offset for partition, answer in answers.items()}
-        except KafkaException as caught:
-            if caught.args[0].code() not in NO_LEADER or time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+        return {partition.partition: answer.result(SECONDS).offset for partition, answer in answers.items()}
+
+    return _until_accepted(ask, NO_LEADER)
 
 
 def committed(bootstrap_servers: str, group: str, topic: str) -> dict[int, TopicPartition]:
@@ -164,7 +163,7 @@ def committed(bootstrap_servers: str, group: str, topic: str) -> dict[int, Topic
     asker = _asker(bootstrap_servers, group)
     numbers = asker.list_topics(topic, SECONDS).topics[topic].partitions
     wanted = [TopicPartition(topic, number) for number in numbers]
-    places = _until_accepted(lambda: asker.committed(wanted, SECONDS), NO_COORDINATOR)
+    places = _until_accepted(lambda: _without_errors(asker.committed(wanted, SECONDS)), NO_COORDINATOR)
     return {place.partition: place for place in places if place.offset >= 0}
 
 
@@ -173,7 +172,7 @@ def commit(bootstrap_servers: str, group: str, *places: TopicPartition) -> None:
     client = _client_of(bootstrap_servers, group)
     errors = {*NO_COORDINATOR, KafkaError.UNKNOWN_MEMBER_ID}  # the last is the answer while there is a member
     try:
-        _until_accepted(lambda: client.commit(offsets=list(places), asynchronous=False) or [], errors)
+        _until_accepted(lambda: _without_errors(client.commit(offsets=list(places), asynchronous=False) or []), errors)
     finally:
         client.close()
 
@@ -186,30 +185,31 @@ def wait_without_members(bootstrap_servers: str, group: str) -> None:
 def members(bootstrap_servers: str, group: str) -> list[MemberDescription]:
     """The members of a group that exists, as its coordinator knows them."""
     admin = admin_of(bootstrap_servers)
+
+    def ask() -> list[MemberDescription]:
+        return list(admin.describe_consumer_groups([group])[group].result(SECONDS).members)
+
+    return _until_accepted(ask, NO_COORDINATOR)
+
+
+def _until_accepted(ask: Callable[[], T], errors: Collection[int]) -> T:
+    """Repeats a request while it is refused with one of these errors."""
     deadline = time.monotonic() + SECONDS
     while True:
         try:
-            return list(admin.describe_consumer_groups([group])[group].result(SECONDS).members)
-        except KafkaException as caught:
-            if caught.args[0].code() not in NO_COORDINATOR or time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-
-
-def _until_accepted(ask: Callable[[], list[TopicPartition]], errors: Collection[int]) -> list[TopicPartition]:
-    """Repeats a request while it is refused with one of these errors, for one of its partitions or for all."""
-    deadline = time.monotonic() + SECONDS
-    while True:
-        try:
-            places = ask()
-            for place in places:
-                if place.error is not None:
-                    raise KafkaException(place.error)
-            return places
+            return ask()
         except KafkaException as caught:
             if caught.args[0].code() not in errors or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def _without_errors(places: list[TopicPartition]) -> list[TopicPartition]:
+    """Return the answers about partitions, or raise the first error among them."""
+    for place in places:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    return places
 
 
 def lag(bootstrap_servers: str, group: str, topic: str) -> int:

@@ -31,7 +31,7 @@ class KnownCommits:
     @property
     def are_all_accepted(self) -> bool:
         """Whether the group has the last commit of each partition."""
-        return all(self._accepted.get(partition) == commit for partition, commit in self._sent.items())
+        return all(map(self.is_accepted, self._sent))
 
     def is_accepted(self, partition: Partition) -> bool:
         """Return whether the group has the partition's last commit; also if there is none."""
