@@ -1,7 +1,7 @@
 """`KafkaSource`: a member of the consumer group, and the only owner of its Kafka client.
 
 Only the poller's thread calls it. A call from a second thread would wait, without bound, for the thread that is inside
-`poll` or `consume`.
+`poll` or `consume`. At the end, the poller waits while another thread leaves the group.
 
 It takes records, and passes on the client's callbacks. Each of its parts handles one subject: `ClientErrors` and
 `Access` errors, `CommitRoute` and `TransactionRoute` commits, `MemberOffsets` requests for offsets, `Handover`
@@ -38,15 +38,16 @@ from processor.kafka.survey import Surveyor
 from processor.kafka.transaction_route import TransactionRoute
 from processor.runtime.ports import Commit, End, Listener, OutputRecord, Partition, Record
 from processor.settings import Settings
-from processor.telemetry.events import Emit
+from processor.telemetry.events import ConsumerLeaveUnanswered, Emit
 
 BROKERS_SESSION_SECONDS: Final = 7.5
 """Assumed length of a session with KIP-848: the brokers set it (`group.consumer.session.timeout.ms`, 45 s by default),
 and do not report it. It is shorter than any in use. The price is a commit every 2.5 s while there is nothing to commit.
 """
 
-LEAVE_SECONDS: Final = 5.0
-"""Time limit for the client to release its partitions at the end."""
+LEAVE_SECONDS: Final = 3.0
+"""How long a client has at least to leave the group. A fleet kills a consumer five seconds after an order to end at
+once."""
 
 POLL_SECONDS: Final = 0.1
 """How long one poll lasts while the client leaves the group."""
@@ -288,7 +289,8 @@ class KafkaSource:
         `for_good`. With KIP-848, such a member stays even then, until its session ends.
 
         If a member leaves during a rebalance, the coordinator still assigns partitions to it, and no member serves them
-        until its session ends. So this waits for the end of the rebalance, for at most `seconds`.
+        until its session ends. So this waits for the end of the rebalance, for at most `seconds`. Then the client has the
+        rest of them to leave, and `LEAVE_SECONDS` at least.
         """
         with suppress(KafkaException):  # a failed client has nothing left to release
             self._release(self._handover.leaving)
@@ -301,9 +303,29 @@ class KafkaSource:
             self._transactions.close()
         self._surveyor.close()
         self._is_closing = True
-        if self._leaves_as_static_member(for_good=for_good):
-            self._unsubscribe()
-        self._consumer.close()
+        as_static_member = self._leaves_as_static_member(for_good=for_good)
+        self._leave_group(max(LEAVE_SECONDS, deadline - monotonic()), as_static_member=as_static_member)
+
+    def _leave_group(self, seconds: float, *, as_static_member: bool) -> None:
+        """Leave the group and close the client in another thread. Return once that is done, or after `seconds`.
+
+        The coordinator answers the requests of a connection one at a time. While the group waits for a member that is
+        gone, a request to leave waits behind the request to join, for up to a session. What is settled is committed by
+        then, and nothing would be gained by waiting longer: a parent kills a consumer that takes too long to stop.
+        """
+
+        def leave() -> None:
+            if as_static_member:
+                self._unsubscribe()
+            self._consumer.close()
+
+        leaving, left = Aside("group-leave"), list[None]()
+        leaving.run(leave, left.append)
+        leaving.deliver(seconds)
+        if left:
+            leaving.close(lambda: None)
+        else:
+            self._emit(ConsumerLeaveUnanswered(waited_seconds=round(seconds, 3)))
 
     def _leaves_as_static_member(self, *, for_good: bool) -> bool:
         """Return whether the member leaves, although its client regards it as one that returns.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from processor.kafka.redelivery import Redelivery
 from processor.kafka.source import KafkaSource
 from processor.runtime.ports import Commit, Partition, Record, Start
 from processor.settings import Settings
+from processor.telemetry.events import ConsumerLeaveUnanswered, Event
 from tests.runtime.fakes import FakeRecord
 
 PLACE = TopicPartition("t", 0, 0)
@@ -184,3 +186,30 @@ def test_an_assignment_during_the_close_of_the_client_sends_no_query(
     client.in_close = [client.assign]
     source.close()
     assert (client.asked, client.assigned) == (0, [TopicPartition("t", 0)])
+
+
+def test_a_coordinator_that_does_not_answer_does_not_hold_up_the_end(
+    opened: tuple[KafkaSource, ScriptedClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, client = opened
+    monkeypatch.setattr(module, "LEAVE_SECONDS", 0.1)
+    events: list[Event] = []
+    source._emit = events.append
+    answers = threading.Event()
+    client.in_close = [answers.wait]
+    try:
+        source.close()
+        assert [type(event) for event in events] == [ConsumerLeaveUnanswered]
+    finally:
+        answers.set()
+
+
+def test_an_error_while_the_client_leaves_the_group_is_raised(opened: tuple[KafkaSource, ScriptedClient]) -> None:
+    source, client = opened
+
+    def fail() -> None:
+        raise RuntimeError("in a callback")
+
+    client.in_close = [fail]
+    with pytest.raises(RuntimeError, match="in a callback"):
+        source.close()

@@ -114,6 +114,21 @@ class ConsumerLost(Event):
     """tasks that were running; they run again elsewhere"""
 
 
+class ConsumerLeaveUnanswered(Event):
+    """This consumer has stopped, but the group's coordinator has not confirmed in time that it leaves.
+
+    What was settled is committed, and the exit code does not change. The group waits for another member, or its
+    coordinator is away. If the request to leave is lost, no other member gets this consumer's partitions until its
+    session ends.
+    """
+
+    event: ClassVar[str] = "consumer.leave_unanswered"
+    level: ClassVar[Level] = "warning"
+
+    waited_seconds: float
+    """how long it waited for the confirmation"""
+
+
 class ConsumerLeaseLapsed(Event):
     """This consumer starts no more tasks, because its partitions may belong to another member.
 
