@@ -301,7 +301,7 @@ def test_a_partition_that_comes_back_has_no_gate() -> None:
     assert fetched.in_flight(QUIET) == 2
 
 
-@pytest.mark.parametrize(("partitions", "seconds"), [(2, 0.005), (200, 0.01), (1000, 0.025)])
+@pytest.mark.parametrize(("partitions", "seconds"), [(2, 0.01), (200, 0.02), (1000, 0.025)])
 def test_the_poller_rests_longer_with_more_partitions_in_the_stock(
     partitions: int, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
