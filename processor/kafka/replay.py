@@ -159,9 +159,7 @@ class Replay:
             self._targets.add(letter.topic())
 
     def _error(self, failure: Ended) -> ProcessorError:
-        return ProcessorError(
-            f"letter {failure.letter.place} was not sent: {failure.error}; {self.sent:,} were sent and are noted"
-        )
+        return ProcessorError(f"letter {failure.letter.place} was not sent: {failure.error}")
 
 
 def _session(letter: Letter) -> InFlight:

@@ -289,7 +289,7 @@ class KafkaSource:
         `for_good`. With KIP-848, such a member stays even then, until its session ends.
 
         If a member leaves during a rebalance, the coordinator still assigns partitions to it, and no member serves them
-        until its session ends. So this waits for the end of the rebalance, for at most `seconds`. Then the client has the
+        until its session ends. So this waits for the end of the rebalance, for at most `seconds`. The client has the
         rest of them to leave, and `LEAVE_SECONDS` at least.
         """
         with suppress(KafkaException):  # a failed client has nothing left to release

@@ -144,14 +144,18 @@ class PipeTail:
     """Standard input, or another descriptor that ends when its writer closes it.
 
     Args:
-        descriptor: the descriptor to read, which belongs to the caller.
+        descriptor: the descriptor to read.
         stats: counts what is read.
+        name: the source of lines without a prefix.
+        is_owned: whether `close` closes the descriptor. Otherwise it belongs to the caller.
     """
 
-    def __init__(self, descriptor: int, stats: ReadStats) -> None:
+    def __init__(self, descriptor: int, stats: ReadStats, name: str = "", *, is_owned: bool = False) -> None:
         self.is_over = False
         self._descriptor = descriptor
         self._stats = stats
+        self._name = name
+        self._is_owned = is_owned
         self._splitter = Splitter(stats)
 
     def events(self) -> Iterator[SourcedEvent]:
@@ -161,16 +165,18 @@ class PipeTail:
             if not chunk:
                 self.is_over = True
             self._stats.bytes += len(chunk)
-            yield from events(self._splitter.feed(chunk), "", self._stats)
+            yield from events(self._splitter.feed(chunk), self._name, self._stats)
 
     def last_line(self) -> Iterator[SourcedEvent]:
         """Yield the event of the last line, which has no end."""
         rest = self._splitter.rest()
         if rest:
-            yield from events([rest], "", self._stats)
+            yield from events([rest], self._name, self._stats)
 
     def close(self) -> None:
-        """Do nothing: the caller owns the descriptor."""
+        """Close the descriptor if it does not belong to the caller."""
+        if self._is_owned:
+            os.close(self._descriptor)
 
     def wait(self, seconds: float | None) -> None:
         """Wait until there is something to read, at most `seconds`; None waits without limit."""

@@ -1,4 +1,4 @@
-"""The logs that `monitor` and `report` read: named files, or standard input."""
+"""The logs that `monitor` and `report` read: named files and pipes, or standard input."""
 
 from __future__ import annotations
 
@@ -96,6 +96,8 @@ def _opened(file: str, name: str, stats: ReadStats, last_bytes: int | None) -> T
     if file == STANDARD_INPUT:
         return PipeTail(_standard_input(), stats)
     try:
+        if Path(file).is_fifo():
+            return PipeTail(os.open(file, os.O_RDONLY), stats, name, is_owned=True)
         return FileTail(Path(file), name, stats, last_bytes)
     except OSError as caught:
         raise _unreadable(file, caught) from None

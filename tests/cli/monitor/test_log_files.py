@@ -115,6 +115,22 @@ def test_a_followed_file_is_a_tail_and_a_followed_input_a_pipe(log: Path) -> Non
         assert [type(tail) for tail in tails] == [FileTail, PipeTail]
 
 
+def test_pipes_that_a_shell_names_are_followed() -> None:
+    """As in `processor monitor <(kubectl logs -f a) <(kubectl logs -f b)`."""
+    pipes = [os.pipe(), os.pipe()]
+    for (_, writer), reason in zip(pipes, "ab", strict=True):
+        os.write(writer, stopping(reason))
+        os.close(writer)
+    names = [f"/dev/fd/{reader}" for reader, _ in pipes]
+    with opened(names, ReadStats()) as tails:
+        found = [
+            (each.source, each.event.reason) for each in read_to_end(tails) if isinstance(each.event, ConsumerStopping)
+        ]
+    assert found == list(zip(names, "ab", strict=True))
+    for reader, _ in pipes:
+        os.close(reader)
+
+
 @pytest.mark.parametrize("is_followed", [True, False])
 def test_a_log_that_cannot_be_read_is_one_sentence(is_followed: bool, tmp_path: Path) -> None:
     def open_log(name: str) -> None:
