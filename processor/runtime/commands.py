@@ -86,7 +86,14 @@ def read_command(key: bytes | None, value: bytes | None) -> Command:
     Raises:
         ValueError: the record is not a command.
     """
-    match _read_key(key or b""):
+    try:
+        return _read_command(key or b"", value)
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
+
+
+def _read_command(key: bytes, value: bytes | None) -> Command:
+    match _read_key(key):
         case [group, "workers", ""]:
             return group, WORKERS, None if value is None else _workers_order(value)
         case [group, "cancel", "task" | "session" as kind, text]:

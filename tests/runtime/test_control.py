@@ -343,6 +343,7 @@ def test_foreign_records_are_ignored_and_the_first_one_is_logged() -> None:
         foreign = [
             (None, b"{}"), (b"orders", b"1"), (b'["g","tribe","s"]', value_of(PAUSE)),
             (key_of("g", ALL), b"[]"), (key_of("g", ALL), b'{"since":"now","by":1}'), (b"\xff", b"\xff"),
+            (key_of("g", ALL), b'{"x":' + b"[" * 100_000),
         ]  # fmt: skip
         for key, value in foreign:
             feed.apply(key, value)
