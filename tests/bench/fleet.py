@@ -8,6 +8,9 @@ from tests.bench.chart import short
 from tests.bench.report import Results
 from tests.bench.sweep import Swept
 
+COMMITS = "commits"
+"""The name of the sweep that measures what a coordinator takes."""
+
 CONSUMERS = (4, 16, 64, 256, 1000)
 PARTITIONS_EACH = 4
 """So many partitions for each consumer: one that fails leaves its share to four others and not to one."""
@@ -51,7 +54,7 @@ def _rates(results: Results) -> Mapping[str, float]:
 
 def _capacity(swept: Sequence[Swept]) -> float:
     """Commits a second with metadata of the usual size."""
-    commits = next(one for one in swept if one.name == "commits")
+    commits = next(one for one in swept if one.name == COMMITS)
     return commits.series["metadata of 400 characters"][0][1]
 
 

@@ -36,7 +36,7 @@ def main() -> int:
     if sweeps is not None:
         blocks |= {swept.name: _block(swept) for swept in sweeps.swept}
         blocks["conditions"] = sweeps.conditions + "."
-    if results is not None and sweeps is not None:
+    if results is not None and sweeps is not None and fleet.COMMITS in blocks:
         blocks["cluster"] = fleet.table(results, sweeps.swept)
     PAGE.write_text(fill_in(PAGE.read_text(), blocks))
     print(f"written: {PAGE.relative_to(PROJECT)}, {', '.join(blocks)}")
