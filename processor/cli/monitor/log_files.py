@@ -97,7 +97,8 @@ def _opened(file: str, name: str, stats: ReadStats, last_bytes: int | None) -> T
         return PipeTail(_standard_input(), stats)
     try:
         if Path(file).is_fifo():
-            return PipeTail(os.open(file, os.O_RDONLY), stats, name, is_owned=True)
+            # without O_NONBLOCK, this would wait for a writer, and the other logs meanwhile too
+            return PipeTail(os.open(file, os.O_RDONLY | os.O_NONBLOCK), stats, name, is_owned=True)
         return FileTail(Path(file), name, stats, last_bytes)
     except OSError as caught:
         raise _unreadable(file, caught) from None

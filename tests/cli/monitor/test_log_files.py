@@ -131,6 +131,16 @@ def test_pipes_that_a_shell_names_are_followed() -> None:
         os.close(reader)
 
 
+def test_a_named_pipe_is_followed_from_its_first_writer_on(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with opened([str(pipe)], ReadStats()) as (tail,):
+        assert list(tail.events()) == []
+        assert not tail.is_over
+        pipe.write_bytes(stopping("a"))
+        assert [each.event.reason for each in read_to_end([tail]) if isinstance(each.event, ConsumerStopping)] == ["a"]
+
+
 @pytest.mark.parametrize("is_followed", [True, False])
 def test_a_log_that_cannot_be_read_is_one_sentence(is_followed: bool, tmp_path: Path) -> None:
     def open_log(name: str) -> None:
