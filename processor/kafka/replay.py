@@ -126,9 +126,7 @@ class Replay:
             ProcessorError: a letter was not acknowledged, or the brokers refuse the note.
         """
         try:
-            deadline = monotonic() + CLOSE_SECONDS
-            while self._in_flight and self._failure is None and monotonic() < deadline:
-                self.collect(WAIT_SECONDS)
+            self._await_acknowledgements()
         finally:
             self._sink.close(0.0 if self._failure is None else CLOSE_SECONDS)
             while not self._ended.empty():
@@ -136,6 +134,11 @@ class Replay:
             self._letters.note(every=True)
         if self._failure is not None:
             raise self._error(self._failure)
+
+    def _await_acknowledgements(self) -> None:
+        deadline = monotonic() + CLOSE_SECONDS
+        while self._in_flight and self._failure is None and monotonic() < deadline:
+            self.collect(WAIT_SECONDS)
 
     def _take(self, ended: Ended) -> None:
         self._bytes -= self._in_flight.pop(_session(ended.letter))
@@ -155,11 +158,15 @@ class Replay:
             try:
                 self._letters.require_target(letter.topic())
             except ProcessorError as error:
-                raise type(error)(f"letter {letter.place} cannot be replayed: {error}") from None
+                self._await_acknowledgements()
+                before = f"; {self.sent:,} were sent before it" if self.sent else ""
+                raise type(error)(f"letter {letter.place} cannot be replayed: {error}{before}") from None
             self._targets.add(letter.topic())
 
     def _error(self, failure: Ended) -> ProcessorError:
-        return ProcessorError(f"letter {failure.letter.place} was not sent: {failure.error}")
+        return ProcessorError(
+            f"letter {failure.letter.place} was not sent: {failure.error}; {self.sent:,} were sent and are noted"
+        )
 
 
 def _session(letter: Letter) -> InFlight:

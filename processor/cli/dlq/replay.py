@@ -14,7 +14,6 @@ from processor.cli.output import note
 from processor.cli.stop import Stop
 from processor.cli.tables import Output, print_json, print_lines, table
 from processor.cli.value_codec import open_codec
-from processor.errors import ProcessorError
 from processor.kafka.dead_letters import DeadLetters
 from processor.kafka.replay import Replay
 from processor.observe.wording import many
@@ -74,25 +73,11 @@ def replay(
         chosen = Selection(letters, selection.letter_filter(), identify, options.limit, options.max_replays, stop)
         if options.execute:
             letters.note(every=True)  # a missing permission is reported before any letter is sent
-            _send_all(chosen, letters, Replay(connection, letters, options.rate), stop)
+            with closing(Replay(connection, letters, options.rate)) as sending:
+                _send(chosen, letters, sending, stop)
         else:
             chosen.count()
     return _conclude(chosen.report(selection.topic, executed=options.execute), "replay", output, stop)
-
-
-def _send_all(chosen: Selection, letters: DeadLetters, sending: Replay, stop: Stop) -> None:
-    """Send the chosen letters.
-
-    Raises:
-        ProcessorError: a letter cannot be sent. Its message says how many were sent before.
-    """
-    try:
-        with closing(sending):
-            _send(chosen, letters, sending, stop)
-    except ProcessorError as error:
-        if not sending.sent:
-            raise
-        raise type(error)(f"{error}; before it, {many(sending.sent, 'letter')} sent and noted") from error
 
 
 def _send(chosen: Selection, letters: DeadLetters, sending: Replay, stop: Stop) -> None:
