@@ -46,8 +46,8 @@ and do not report it. It is shorter than any in use. The price is a commit every
 """
 
 LEAVE_SECONDS: Final = 3.0
-"""How long a client has at least to leave the group. A fleet kills a consumer five seconds after an order to end at
-once."""
+"""The shortest time limit for leaving the group. A fleet kills a consumer five seconds after it orders an immediate
+stop."""
 
 POLL_SECONDS: Final = 0.1
 """How long one poll lasts while the client leaves the group."""
@@ -289,8 +289,8 @@ class KafkaSource:
         `for_good`. With KIP-848, such a member stays even then, until its session ends.
 
         If a member leaves during a rebalance, the coordinator still assigns partitions to it, and no member serves them
-        until its session ends. So this waits for the end of the rebalance, for at most `seconds`. The client has the
-        rest of them to leave, and `LEAVE_SECONDS` at least.
+        until its session ends. So this waits for the end of the rebalance, for at most `seconds`. The rest of
+        that time, or `LEAVE_SECONDS` if that is longer, is the limit for leaving the group.
         """
         with suppress(KafkaException):  # a failed client has nothing left to release
             self._release(self._handover.leaving)

@@ -41,8 +41,8 @@ STOCK_LIMITS = Usage(50_000, 24 * 1024 * 1024)
 
 REST_SECONDS = 0.01
 """The longest rest while there is a stock; it may delay a record of a quiet partition. Settled tasks end it. A loop
-takes some 0.3 ms of CPU, and meanwhile no worker has the interpreter: compared with 5 ms, a task of 4 ms on 16 workers
-took a tenth less CPU."""
+takes some 0.3 ms of CPU, and meanwhile no worker has the interpreter: compared with a rest of 5 ms, tasks of 4 ms on
+16 workers took a tenth less CPU."""
 
 REST_SECONDS_EACH = 0.0001
 """With many partitions in the stock, a rest lasts this long for each. A loop takes some 2 µs of CPU for each partition,

@@ -359,9 +359,9 @@ def test_a_deleted_topic_is_named_and_earlier_sends_are_recorded(shop: Shop, cap
     headers = added("no-such-topic", 9)
     cluster.produce(shop.servers, shop.dead, [(b"s0", b"9", headers)])
     shop.bury(1, sessions=1, first=3)
-    told = refused(capsys, "dlq", "replay", *shop.options, *shop.notes, "--execute", code=5)
-    assert "cannot be replayed: topic no-such-topic does not exist" in told
-    assert told.endswith("; 3 were sent before it")
+    message = refused(capsys, "dlq", "replay", *shop.options, *shop.notes, "--execute", code=5)
+    assert "cannot be replayed: topic no-such-topic does not exist" in message
+    assert message.endswith("; 3 were sent before it")
     assert shop.values() == [0, 1, 2]
     assert shop.left() == 2
     assert shop.run("discard", "--where", "topic=no-such-topic", "--execute")["letters"] == 1

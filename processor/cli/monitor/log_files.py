@@ -97,7 +97,7 @@ def _opened(file: str, name: str, stats: ReadStats, last_bytes: int | None) -> T
         return PipeTail(_standard_input(), stats)
     try:
         if Path(file).is_fifo():
-            # without O_NONBLOCK, this would wait for a writer, and the other logs meanwhile too
+            # without O_NONBLOCK, the call blocks until the pipe has a writer, and no other log is shown meanwhile
             return PipeTail(os.open(file, os.O_RDONLY | os.O_NONBLOCK), stats, name, is_owned=True)
         return FileTail(Path(file), name, stats, last_bytes)
     except OSError as caught:
