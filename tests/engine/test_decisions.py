@@ -109,9 +109,9 @@ def test_a_turn_is_half_of_what_waits_for_a_worker_within_its_bounds() -> None:
     pace.seconds = 0.001
     assert pace.batch_seconds(0, 64) == pace.batch_seconds(128, 64) == BATCH_SECONDS
     assert pace.batch_seconds(640, 64) == 0.005
-    assert pace.batch_seconds(10_000, 4) == pace.batch_seconds(10_000, 16) == LONG_BATCH_SECONDS
-    assert pace.batch_seconds(100_000, 32) == 0.032
-    assert pace.batch_seconds(100_000, 64) == pace.batch_seconds(100_000, 200) == LONGEST_BATCH_SECONDS
+    assert pace.batch_seconds(10_000, 4) == pace.batch_seconds(10_000, 8) == LONG_BATCH_SECONDS
+    assert pace.batch_seconds(100_000, 16) == 0.032
+    assert pace.batch_seconds(100_000, 32) == pace.batch_seconds(100_000, 200) == LONGEST_BATCH_SECONDS
     assert (pace.batch_size(), pace.batch_size(LONG_BATCH_SECONDS)) == (1, 16)
 
 
