@@ -74,7 +74,26 @@ interpreter."""
 LONGEST_FILL_SECONDS = 0.2
 """However many partitions there are, it is filled up after this many seconds."""
 
+TAKE = 1000
+"""The most records to take from the client at once while tasks are short. No-op tasks on 64 threads, measured together:
+270,000 a second with 500, 355,000 with 1,000, 290,000 with 2,000. With fewer, each session has short runs; with more,
+the client creates all of them in one go under the interpreter's lock, while no worker runs."""
+
+LARGE_TAKE = 4000
+"""The same while tasks are long. Many workers may wait for the interpreter then, and the poller waits for all of them
+several times for each take. With 64 workers on tasks of 1 ms and 200,000 records to fetch, larger takes let a
+consumer fetch them in a fraction of the time: an urgent task that came meanwhile waited 0.1 to 0.7 s (p99) instead of
+1.2 to 3.1 s."""
+
+LONG_TASK_SECONDS = 0.001
+"""Tasks that take more than this are long. It is what `Pace` assumes before any task has ended."""
+
 P = TypeVar("P", bound=Hashable)
+
+
+def take_size(task_seconds: float) -> int:
+    """Return the most records to take from the client at once, if a task takes this time in seconds."""
+    return LARGE_TAKE if task_seconds > LONG_TASK_SECONDS else TAKE
 
 
 class Admission(Generic[P]):

@@ -7,7 +7,7 @@ from itertools import compress, islice, pairwise
 from operator import ne
 from time import monotonic
 
-from processor.engine.flow import RESERVED, Admission, Fetching, Filling, without_delayed
+from processor.engine.flow import RESERVED, Admission, Fetching, Filling, take_size, without_delayed
 from processor.engine.ledger import headers_in, sizes_of
 from processor.engine.record import Record
 from processor.engine.stock import Run, Stock, Usage
@@ -18,11 +18,6 @@ from processor.runtime.ports import End, Partition, Source
 from processor.runtime.resets import Reset, Resets
 from processor.settings import Settings
 from processor.telemetry.events import ConsumerFetchPaused, ConsumerFetchResumed, Emit
-
-TAKE = 1000
-"""The most records that one call of the client returns. No-op tasks on 64 threads, measured together: 270,000 a second
-with 500, 355,000 with 1,000, 290,000 with 2,000. With fewer, each session has short runs; with more, the client creates
-all of them in one go under the interpreter's lock, while no worker runs."""
 
 POLL_SECONDS = 0.1
 """The longest wait for a record. It may delay a signal by this time, and a commit or a report while tasks run."""
@@ -112,8 +107,9 @@ class Intake:
             if self._stock:
                 self._ahead.make_room([p for p in self._stock.partitions if p not in self._gated], now)
         if self._may_take(now):
-            records = self._source.take(TAKE, self._longest_wait(now))
-            self._is_drained = len(records) < TAKE
+            most = take_size(self._desk.inflow.task_seconds)
+            records = self._source.take(most, self._longest_wait(now))
+            self._is_drained = len(records) < most
             self._receive(records)
             self._next_poll = monotonic() + FULL_POLL_SECONDS
         elif now >= self._next_poll:

@@ -13,6 +13,8 @@ from processor.engine.flow import (
     FILL_SECONDS,
     GO_ON,
     HOLD_SECONDS,
+    LARGE_TAKE,
+    LONG_TASK_SECONDS,
     LONGEST_FILL_SECONDS,
     MOST,
     PAUSE_SECONDS,
@@ -20,12 +22,15 @@ from processor.engine.flow import (
     RESERVED,
     RESUME,
     RESUME_SECONDS,
+    TAKE,
     Admission,
     Fetching,
     Filling,
     Verdict,
+    take_size,
     without_delayed,
 )
+from processor.engine.pace import Pace
 from processor.engine.stock import Usage
 
 LIMITS = Usage(1000, 10**9)
@@ -413,3 +418,8 @@ def test_a_record_of_a_quiet_partition_is_served_within_a_few_rounds_of_its_comi
         model.step(step * 0.3, 2)
         if step % 10 == 3:
             assert model.done[quiet] == (step - 300) // 10 + 1
+
+
+def test_more_is_taken_at_once_while_tasks_are_long() -> None:
+    assert take_size(Pace().seconds) == take_size(LONG_TASK_SECONDS) == TAKE  # before any task has ended
+    assert take_size(LONG_TASK_SECONDS * 1.01) == LARGE_TAKE

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from processor.engine.flow import RATE_SECONDS
+from processor.engine.flow import LARGE_TAKE, RATE_SECONDS, TAKE
 from processor.engine.growth import HELD
 from processor.engine.lease import Lease
+from processor.engine.record import Record
 from processor.handlers.task import Task
 from processor.runtime.ahead import Ahead
 from processor.runtime.commits.committer import Committer
@@ -109,6 +110,27 @@ def test_the_sum_of_what_is_in_flight_is_that_of_its_parts(stages: bool) -> None
     assert tasks == (20, 3)
     assert fetched.desk.inflow.total() == (23, sum(sizes))
     assert min(sizes) > 0
+
+
+def test_the_poller_takes_more_records_at_once_while_tasks_are_long() -> None:
+    fetched = Fetched(20_000)
+    sizes: list[int] = []
+    take = fetched.source.take
+
+    def noted(limit: int, seconds: float) -> Sequence[Record]:
+        sizes.append(limit)
+        return take(limit, seconds)
+
+    fetched.source.take = noted  # type: ignore[method-assign]
+    fetched.take()
+    worker = Worker()
+    fetched.desk.lending.enter_invited(worker)
+    worker.ended, worker.seconds = 100, 100.0
+    fetched.desk.lending.exchange(worker, 0)
+    fetched.come(BUSY, 0, LARGE_TAKE + 1)
+    fetched.take(2)
+    assert sizes == [TAKE, LARGE_TAKE, LARGE_TAKE]
+    assert fetched.in_flight(BUSY) == LARGE_TAKE + 1
 
 
 def test_records_that_alternate_between_partitions_are_admitted_to_their_own() -> None:

@@ -51,6 +51,11 @@ class Inflow:
         return {p: len(ledger.offsets) for p, ledger in ledgers.items()}
 
     @property
+    def task_seconds(self) -> float:
+        """The estimated duration of a task in seconds. It takes no lock."""
+        return self._wakeups.pace.seconds
+
+    @property
     def is_empty(self) -> bool:
         """Whether no task is in flight and no output is staged. It takes no lock."""
         if self._assignment.in_flight:
