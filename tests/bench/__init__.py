@@ -1,1 +1,1 @@
-"""The benchmark: the same work for each arm on a real broker, against what the client alone hands over."""
+"""The benchmark: every arm does the same work on a real broker, compared with what the Kafka client alone delivers."""

@@ -1,4 +1,4 @@
-"""`make bench`: runs the table and writes what came out."""
+"""`make bench`: runs the rows of the table and writes the results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ RESULTS = PROJECT / ".bench"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs what was asked for; 0, 2 where it cannot be run, 130 when interrupted, with what was done by then."""
+    """Runs the chosen rows and returns the exit code: 0, 2 if they cannot be run, 130 if interrupted.
+
+    An interrupted run still writes the rows that were complete.
+    """
     options = _options(arguments)
     console, load_average = Console(stderr=True), os.getloadavg()[0]
     outcomes: list[Outcome] = []
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with on_stage(scale=options.scale, arms=tuple(options.arms), say=saying(console)) as stage:
             versions = stage.versions
             for name in options.rows:
-                outcomes.append(run(ROWS[name], stage, options.rounds))  # noqa: PERF401 — those before an interrupt count
+                outcomes.append(run(ROWS[name], stage, options.rounds))  # noqa: PERF401 — an interrupt keeps them
     except (BrokerUnavailable, FetchError) as error:
         console.print(str(error), style="red", highlight=False)
         return 2
@@ -51,22 +54,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         outcomes=outcomes,
     )
     write(results, options.out)
-    # Off a terminal lines are as long as they need to be, and not 80 characters.
+    # Without a terminal, rich would wrap lines at 80 characters.
     show(results, Console(width=None if sys.stdout.isatty() else 150))
     print(f"written to {options.out}")
     return status
 
 
 def saying(console: Console) -> Callable[[str], None]:
-    """Tells what is under way, in small print."""
+    """Return a function that prints progress messages in dim text."""
     return lambda what: console.print(f"[dim]{what}", highlight=False)
 
 
 def write(results: Results, folder: Path) -> None:
-    """The figures as JSON, beside those of rows that were not run again, and a chart of each row that several ran."""
+    """Writes the figures as JSON, with earlier figures of rows that were not run again, and charts.
+
+    Each row in which more than one arm measured a rate has a chart.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.json"
-    with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):  # none yet, or of another version of this
+    with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):  # no file yet, or one in an older format
         results = merged(msgspec.json.decode(path.read_bytes(), type=Results), results, ROWS)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     for outcome in results.outcomes:
@@ -76,7 +82,7 @@ def write(results: Results, folder: Path) -> None:
 
 
 def rates_of(outcome: Outcome) -> dict[str, float]:
-    """The median rate of each arm."""
+    """Return the median rate of each arm."""
     return {v.name: v.spread.median for v in outcome.verdicts if v.name in ARMS and v.unit == "records/s"}
 
 
@@ -91,7 +97,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.quick:
         options.scale = QUICK
-    if "processor" not in options.arms:  # in the other rows it is alone
+    if "processor" not in options.arms:  # the rows that are not shared measure only the processor
         options.rows = [name for name in options.rows if ROWS[name].shared]
     if not options.rows:
         parser.error("these rows are the processor's own, and it is not among --arms")
@@ -101,16 +107,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 class Names:
-    """An argument that is a list of names, by commas or spaces; an empty one is all of them."""
+    """The type of an argument that lists names, separated by commas or spaces; an empty list means all names."""
 
     def __init__(self, known: Mapping[str, object]) -> None:
         self._known = list(known)
 
     def __call__(self, text: str) -> list[str]:
-        """The names, in their own order.
+        """Return the chosen names, in the order in which they are defined.
 
         Raises:
-            argparse.ArgumentTypeError: one is not known.
+            argparse.ArgumentTypeError: a name is unknown.
         """
         names = text.replace(",", " ").split()
         if unknown := self._unknown(names):

@@ -1,4 +1,4 @@
-"""Charts as SVG, drawn by hand: two kinds are all that is needed, and they read well in a README of either theme."""
+"""Draws SVG charts without a library: two kinds are enough, and both are readable on a light or a dark background."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Points = Sequence[tuple[float, float]]
 
 
 def lines(title: str, x: str, y: str, series: Mapping[str, Points]) -> str:
-    """Lines over a logarithmic x axis, from 0 upwards; `x` and `y` name the axes with their units."""
+    """Draw lines over a logarithmic x axis; the y axis starts at 0. `x` and `y` label the axes, with their units."""
     xs = sorted({point[0] for points in series.values() for point in points})
     most = _round_up(max(point[1] for points in series.values() for point in points))
     plot = _Plot(xs[0], xs[-1], most)
@@ -27,7 +27,7 @@ def lines(title: str, x: str, y: str, series: Mapping[str, Points]) -> str:
 
 
 def bars(title: str, unit: str, values: Mapping[str, float]) -> str:
-    """A bar for each name, over a logarithmic axis: what differs a thousandfold still shows."""
+    """Draw a bar for each name on a logarithmic axis, so that values a thousand times apart are all visible."""
     height = TOP + 26 * len(values) + 20
     least, most = min(values.values()), max(values.values())
     low, high = math.floor(math.log10(least)), math.log10(most)
@@ -45,7 +45,7 @@ def bars(title: str, unit: str, values: Mapping[str, float]) -> str:
 
 
 class _Plot:
-    """Where a value is on the page."""
+    """Maps values to coordinates of the image."""
 
     def __init__(self, least: float, most: float, top: float) -> None:
         self._least = math.log10(least)
@@ -73,7 +73,7 @@ def _ticks(plot: _Plot, xs: Sequence[float]) -> list[str]:
     parts, last = [], -math.inf
     for value in xs:
         x = plot.x(value)
-        if x - last > 34:  # else it would be written over its neighbour
+        if x - last > 34:  # otherwise the label would overlap its neighbour
             parts.append(_text(x, HEIGHT - BOTTOM + 18, short(value), anchor="middle"))
             last = x
     return parts
@@ -92,7 +92,7 @@ def _line(plot: _Plot, name: str, points: Points, colour: str, index: int) -> li
 
 
 def short(value: float) -> str:
-    """1,500,000 as 1.5M."""
+    """Format a number briefly: 1,500,000 is `1.5M`."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{letter}"

@@ -1,7 +1,7 @@
-"""The arms that a run may choose, and where those of other projects are installed.
+"""The arms that a run can choose, and the environments that competitors are installed in.
 
-Each competitor has an environment of its own under `.venv-bench`: some need another version of the Kafka client than
-others, and none of them must touch the one that the tests run in.
+Each competitor has its own environment under `.venv-bench`. Competitors need different versions of the Kafka client,
+and none of them may change the environment that the tests run in.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     requires: tuple[str, ...] = ()
-    """What is installed for it; nothing for those that run where the tests do."""
+    """The packages to install for the arm; empty for an arm that runs in the tests' environment."""
     least_python: tuple[int, int] = (3, 11)
     ordered: bool = True
     """Whether the tasks of one session run one at a time and in order."""
     differs: str
-    """What it does otherwise than the processor, in a few words."""
+    """How it differs from the processor, in a few words."""
 
 
 class Unavailable(Exception):
-    """A competitor cannot be had on this machine; the message says why."""
+    """A competitor cannot be installed on this machine; the message gives the reason."""
 
 
 _ALL = (
@@ -78,10 +78,10 @@ ARMS = {arm.name: arm for arm in _ALL}
 
 
 def interpreter(arm: Arm, say: Callable[[str], None]) -> Path:
-    """The Python that runs the arm; installs what it needs where that is not there.
+    """Return the Python interpreter that runs the arm; first installs the arm's packages if they are missing.
 
     Raises:
-        Unavailable: there is no Python for it, or it cannot be installed.
+        Unavailable: no suitable Python was found, or the installation failed.
     """
     if not arm.requires:
         return Path(sys.executable)

@@ -1,5 +1,4 @@
-"""The times at which tasks ended, written by handlers of any process to one file: eight bytes each, in one system
-call."""
+"""The times at which tasks ended. Handlers of all processes append to one file: eight bytes in one system call."""
 
 from __future__ import annotations
 
@@ -9,22 +8,22 @@ import time
 from pathlib import Path
 
 STAMP = struct.Struct("<q")
-"""Nanoseconds of CLOCK_MONOTONIC, which is one clock for all processes."""
+"""Nanoseconds of CLOCK_MONOTONIC, which all processes share."""
 
 
 class Ends:
-    """The file, for who writes it."""
+    """The file, open for appending."""
 
     def __init__(self, path: str) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def note(self) -> None:
-        """A task ends now."""
+        """Record that a task ends now."""
         os.write(self._descriptor, STAMP.pack(time.monotonic_ns()))
 
 
 def read(path: str) -> list[int]:
-    """The times so far, ascending; none if none was written yet."""
+    """Return the times so far, ascending; empty if the file does not exist yet."""
     try:
         return sorted(stamp for (stamp,) in STAMP.iter_unpack(Path(path).read_bytes()))
     except FileNotFoundError:
@@ -32,7 +31,7 @@ def read(path: str) -> list[int]:
 
 
 def count(path: str) -> int:
-    """How many there are."""
+    """Return how many times the file holds."""
     try:
         return Path(path).stat().st_size // STAMP.size
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a fleet on a cluster would reach, worked out from what was measured on one machine."""
+"""Estimates the throughput of a fleet on a cluster from measurements on one machine."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from tests.bench.report import Results
 from tests.bench.sweep import Swept
 
 COMMITS = "commits"
-"""The name of the sweep that measures what a coordinator takes."""
+"""The name of the sweep that measures how many commits a coordinator handles."""
 
 CONSUMERS = (4, 16, 64, 256, 1000)
 PARTITIONS_EACH = 4
-"""So many partitions for each consumer: one that fails leaves its share to four others and not to one."""
+"""Partitions per consumer. When a consumer fails, four others take over a partition each, instead of one taking all."""
 
 WORK = {"nothing": "no-op", "1ms": "1 ms, `-w 64`", "10ms": "10 ms, `-w 64`", "async": "100 ms async, `-w 2000`"}
 
 
 def table(results: Results, swept: Sequence[Swept]) -> str:
-    """Tasks a second by the number of consumers, with a core for each, and what their commits ask of the coordinator.
+    """Return tasks per second by the number of consumers, one core each, and the share of a coordinator's commits used.
 
-    Neither brokers nor network are in it: with both on cores of their own a consumer is faster than what was measured.
+    Brokers and network are not modelled. With brokers on their own cores, a consumer is faster than measured here.
     """
     rates = _rates(results)
     capacity = _capacity(swept)
@@ -53,7 +53,7 @@ def _rates(results: Results) -> Mapping[str, float]:
 
 
 def _capacity(swept: Sequence[Swept]) -> float:
-    """Commits a second with metadata of the usual size."""
+    """Return the commits per second with metadata of the usual size."""
     commits = next(one for one in swept if one.name == COMMITS)
     return commits.series["metadata of 400 characters"][0][1]
 

@@ -1,4 +1,4 @@
-"""What the processor's handlers do in each row; the job comes by the environment, as they may run under its own CLI."""
+"""The processor's handlers in each row. The job is passed in the environment, since they may run under the CLI."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ CLOCK = Clock(JOB)
 
 SECONDS = JOB.seconds
 WARM_UP_SECONDS = 1.0
-"""Records in this time after the first one measure the start, not the steady state."""
+"""Records in this time after the first one are ignored: they would measure the start, not the steady state."""
 
 
 def chosen() -> Callable[[Task], Any] | Processor:
-    """The handler that the job names, or an application."""
+    """Return the handler or the application that the job names."""
     found: Callable[[Task], Any] | Processor = globals()[JOB.handler]
     return found
 
@@ -57,14 +57,14 @@ async def sleep_async(_: Task) -> None:
 
 
 def stick(task: Task) -> None:
-    """The first record of a partition takes `seconds`, the others nothing."""
+    """Sleeps `seconds` on the first record of a partition, and not at all on the others."""
     if CLOCK.began is None:
         CLOCK.begin()
     if not task.offset:
         time.sleep(SECONDS)
 
 
-# --- those that count by themselves --------------------------------------------------------------------------------
+# --- handlers that do their own counting ---------------------------------------------------------------------------
 
 _others: list[None] = []
 _others_in_its_partition: list[None] = []
@@ -72,7 +72,7 @@ _latencies: list[int] = []
 
 
 def beside_a_hot_session(task: Task) -> None:
-    """The others' speed: in the hot session's partition, which is 0, and outside it."""
+    """Counts the tasks of other sessions, in the hot session's partition (0) and in the other partitions."""
     if CLOCK.began is None:
         CLOCK.begin()
     time.sleep(SECONDS)
@@ -87,7 +87,7 @@ def beside_a_hot_session(task: Task) -> None:
 
 
 def lone(task: Task) -> None:
-    """The value holds the time at which it was produced."""
+    """Measures latency: the value of a task is the time at which it was produced."""
     now = time.monotonic_ns()
     if CLOCK.began is None:
         CLOCK.begin()
@@ -101,16 +101,16 @@ def lone(task: Task) -> None:
 
 
 FETCH_SECONDS = 2.0
-"""In this time a consumer fetches a backlog that it has room for. What comes meanwhile is behind it, and unseen."""
+"""A consumer takes this long to fetch a backlog that it has room for. It sees records produced meanwhile only then."""
 
 _began_at: list[float] = []
-"""When the work began, in seconds since the epoch, as the first task found it."""
+"""When the first task began, in seconds since the epoch."""
 _urgent_waits: list[float] = []
 _waits: list[float] = []
 
 
 def urgent(task: Task) -> None:
-    """Urgent tasks have waited since the broker got them, the others since the work began."""
+    """Measures how long tasks waited: urgent ones since the broker's timestamp, others since the start of the work."""
     now = time.time()
     if CLOCK.began is None:
         _began_at.append(now)
@@ -151,33 +151,33 @@ COUNTS_ITSELF = JOB.handler in {
     "side_by_side_async",
 }  # fmt: skip
 
-# --- those that write to a database ---------------------------------------------------------------------------------
+# --- handlers that write to a database ------------------------------------------------------------------------------
 
 _inserts = Inserts(CLOCK) if JOB.handler in ("insert", "insert_batches") else None
 
 
 def insert(task: Task) -> None:
-    """A transaction for each task."""
+    """Inserts each task in its own transaction."""
     assert _inserts is not None
     _inserts.one(task)
 
 
 insert_batches = _inserts.batches() if _inserts is not None else None
-"""A transaction for each batch."""
+"""An application that inserts each batch in one transaction."""
 
-# --- those that tell other processes -------------------------------------------------------------------------------
+# --- handlers that record the end of each task in a file -----------------------------------------------------------
 
 _ends = Ends(JOB.path) if JOB.path else None
 
 
 def tally(_: Task) -> None:
-    """Nothing but the time."""
+    """Records the time and does nothing else."""
     assert _ends is not None
     _ends.note()
 
 
 def spin(_: Task) -> None:
-    """Work for a processor core, all of it in Python."""
+    """Keeps a CPU core busy with pure Python."""
     assert _ends is not None
     for _turn in range(JOB.turns):
         pass

@@ -1,4 +1,4 @@
-"""Rows of a database, one transaction for each task or one for many."""
+"""Inserts tasks into a database, one transaction for each task or one for each batch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from processor import Processor, Task
 from tests.bench.arms.job import Clock
 
 BATCH = 500
-"""Tasks of a full batch."""
+"""Tasks in a full batch."""
 
 
 class Inserts:
-    """A table of tasks in an SQLite file of its own. One connection writes, as SQLite lets no more, and durably."""
+    """A table of tasks in its own SQLite file. SQLite allows one writer, hence one connection; commits are durable."""
 
     def __init__(self, clock: Clock) -> None:
         path = Path(tempfile.mkdtemp(prefix="inserts-")) / "tasks.db"

@@ -1,4 +1,4 @@
-"""`make bench-page`: writes what was measured into docs/PERFORMANCE.md, and its charts into docs/images."""
+"""`make bench-page`: writes the last results into docs/PERFORMANCE.md, and their charts into docs/images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGES = PROJECT / "docs" / "images"
 
 
 def main() -> int:
-    """Takes what there is of both kinds of results; 1 where there is none."""
+    """Writes the results of the table and of the sweeps that exist, and returns the exit code: 1 if neither does."""
     results = _read(RESULTS / "results.json", Results)
     sweeps = _read(RESULTS / "sweeps.json", Sweeps)
     if results is None and sweeps is None:
@@ -44,10 +44,10 @@ def main() -> int:
 
 
 def fill_in(page: str, blocks: Mapping[str, str]) -> str:
-    """The page with each block between its markers `<!-- NAME -->` and `<!-- end -->`.
+    """Return the page with each block put between its markers `<!-- NAME -->` and `<!-- end -->`.
 
     Raises:
-        ValueError: the page has no such markers.
+        ValueError: the page does not have exactly one place for a block.
     """
     for name, text in blocks.items():
         begin, end = f"<!-- {name} -->\n", "<!-- end -->"
@@ -59,7 +59,7 @@ def fill_in(page: str, blocks: Mapping[str, str]) -> str:
 
 
 def _block(swept: Swept) -> str:
-    """The chart, where there is more than one value, and the figures."""
+    """Return the figures as a table, with a chart if there is more than one value."""
     values = sorted({value for points in swept.series.values() for value, _ in points})
     lines = [
         f"| {swept.x} | " + " | ".join(f"{value:,g}" for value in values) + " |",
@@ -82,7 +82,7 @@ def _cell(value: float | None) -> str:
 
 
 def _bars(results: Results) -> str:
-    """A chart of each row that others ran too."""
+    """Return links to a chart of each row that more than one arm ran."""
     links = []
     for outcome in results.outcomes:
         rates = rates_of(outcome)

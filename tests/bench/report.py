@@ -1,4 +1,4 @@
-"""The outcome for people: a table on the terminal, and the same in Markdown."""
+"""Presents the outcome as a table on the terminal, and as Markdown."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tests.support.kafka_jars import KAFKA_VERSION
 
 
 class Results(msgspec.Struct, kw_only=True):
-    """A run of the benchmark, as its JSON file holds it."""
+    """The results of a run, as stored in its JSON file."""
 
     conditions: str
     load_averages: list[float]
-    """How busy the machine was before each of the runs that these are from."""
+    """The load average before each run that contributed to these results."""
     scale: float
     versions: dict[str, str]
     outcomes: list[Outcome]
 
 
 def conditions() -> str:
-    """On what it is measured."""
+    """Describe the machine, the broker and the Python that the benchmark runs on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     given = os.environ.get(ADDRESS)
     broker = f"the broker at {given}" if given else f"Apache Kafka {KAFKA_VERSION} (one node, lz4) on the same cores"
@@ -40,12 +40,15 @@ def conditions() -> str:
 
 
 def busy(load_averages: Sequence[float]) -> str:
-    """How busy others kept the machine, for a sentence's end."""
+    """Describe the load averages as a phrase that can end a sentence."""
     return f"load average before each run {', '.join(f'{load:.1f}' for load in load_averages)}"
 
 
 def merged(older: Results, newer: Results, order: Iterable[str]) -> Results:
-    """Both, in that order of rows; of a row that was run again the newer, and of another machine or scale nothing."""
+    """Merge the results, with the rows in the given order.
+
+    If both have a row, the newer one counts. Older results from another machine or another scale are dropped.
+    """
     if (older.conditions, older.scale) != (newer.conditions, newer.scale):
         return newer
     outcomes = {outcome.name: outcome for outcome in (*older.outcomes, *newer.outcomes)}
@@ -83,7 +86,7 @@ def show(results: Results, console: Console) -> None:
 
 
 def markdown(results: Results) -> str:
-    """The targets' rows as a table in Markdown, then the arms' rates, then what the arms are."""
+    """Return Markdown: a table of the processor's figures and targets, then the arms' rates, then notes on the arms."""
     conditions = f"{results.conditions}; {busy(results.load_averages)}."
     return "\n\n".join((conditions, _targets(results), _arms(results), _notes(results.versions)))
 
@@ -137,7 +140,7 @@ def _cells(verdict: Verdict, good: str = "", bad: str = "") -> tuple[str, str, s
 
 
 def spread(of: Spread) -> str:
-    """`median (least–most)`, each with its significant digits."""
+    """Format as `median (least–most)`, rounded to significant digits."""
     if of.least == of.most:
         return _number(of.median)
     return f"{_number(of.median)} ({_number(of.least)}–{_number(of.most)})"

@@ -1,4 +1,4 @@
-"""A row of the table: some work, who does it, and what is asked of the outcome."""
+"""A row of the table: some work, the arms that do it, and the targets for the outcome."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.bench.stage import Stage
 from tests.bench.statistics import Figures, Measure, Round, Verdict
 
 Trials = Mapping[str, Callable[[], Figures]]
-"""What is measured in each round, by the arm's name; they take turns."""
+"""A function for each arm, by its name, that measures once; every round calls each in turn."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,11 +18,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     work: str
-    """What the tasks are, as the table says it."""
+    """The description of the tasks in the table."""
     trials: Callable[[Stage], Trials]
     measures: Callable[[Stage], Sequence[Measure]]
     shared: bool = False
-    """Whether others take part."""
+    """Whether other arms take part."""
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -33,11 +33,11 @@ class Outcome(msgspec.Struct, kw_only=True):
     rounds: list[Round]
     verdicts: list[Verdict]
     failures: list[str] = []
-    """Arms that measured nothing, with the reason."""
+    """The arms that failed, each with the reason."""
 
 
 def run(row: Row, stage: Stage, rounds: int) -> Outcome:
-    """Runs all arms of the row, one after the other, and all of them again in each round."""
+    """Runs all arms of the row one after the other, and repeats that in each round."""
     trials = row.trials(stage)
     failures: dict[str, str] = {}
     done = [_round(row, trials, stage, f"{number + 1}/{rounds}", failures) for number in range(rounds)]
@@ -53,6 +53,6 @@ def _round(row: Row, trials: Trials, stage: Stage, which: str, failures: dict[st
         stage.say(f"{row.name}: {arm}, round {which}")
         try:
             figures[arm] = trial()
-        except Exception as error:  # noqa: BLE001 — one arm's fault must not cost the others their figures
+        except Exception as error:  # noqa: BLE001 — a failing arm must not stop the others
             failures[arm] = f"{arm}: {error}"
     return figures

@@ -1,4 +1,4 @@
-"""The broker under the benchmark: one for all arms, with a Java of its full speed and room for their requests."""
+"""The broker of the benchmark: one for all arms, on a JVM at full speed and with enough memory for their requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.broker import ADDRESS, Broker, choose_broker
 from tests.support.java_broker import JavaBroker
 
 JAVA = ("-Xmx1g", "-Xms1g", "-XX:+UseSerialGC")
-"""Two cores: a parallel collector would only take turns with the arms."""
+"""On two cores, a parallel garbage collector would only compete with the arms."""
 
 PROPERTIES = {
     "offsets.topic.num.partitions": "8",
@@ -26,11 +26,11 @@ PROPERTIES = {
 
 @contextmanager
 def on_stage(*, scale: float, arms: tuple[str, ...], say: Callable[[str], None]) -> Iterator[Stage]:
-    """A stage on a broker that runs meanwhile: one of our own, or the one that the tests were given.
+    """Yield a stage on a broker: one that is started here, or the one that the tests were given.
 
     Raises:
-        BrokerUnavailable: there is nothing to run one with.
-        FetchError: what it runs on cannot be fetched.
+        BrokerUnavailable: no broker was given, and none can be started.
+        FetchError: a download that the broker needs failed.
     """
     own = kafka_jars.available() and not os.environ.get(ADDRESS)
     broker: Broker = JavaBroker(PROPERTIES, java=JAVA) if own else choose_broker()

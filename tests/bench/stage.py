@@ -1,4 +1,4 @@
-"""Where the arms run: topics that are filled once, and a process and a group of its own for each measurement."""
+"""The stage on which the arms run: topics are filled once, and each measurement has its own process and group."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.support.kafka_jars import PROJECT
 from tests.support.lifeline import die_with_parent
 
 SPARE_SECONDS = 60.0
-"""What an arm may take besides its measured time: to start, to join its group, and to read its memory at the end."""
+"""The time that an arm may take beyond the measured time: to start, to join, and to read its memory at the end."""
 
 
 WARM = 100_000
-"""Records of a topic that is read once before anything is measured on it."""
+"""A topic with at least this many records is read once before anything is measured on it."""
 
 FROM_THE_BEGINNING = {"auto.offset.reset": "earliest"}
 
@@ -41,10 +41,10 @@ class Stage:
 
     Args:
         servers: the broker.
-        folder: for what arms write.
-        scale: the share of the full number of tasks, and of the full time, that is measured.
-        arms: those that were chosen.
-        say: hears what is under way.
+        folder: the folder for files that arms write.
+        scale: the share of the full number of tasks, and of the full time, to measure.
+        arms: the chosen arms.
+        say: called with progress messages.
     """
 
     def __init__(
@@ -60,15 +60,15 @@ class Stage:
         self._prefix = f"bench-{uuid.uuid4().hex[:8]}-"
 
     def tasks(self, full: int, least: int = 500) -> int:
-        """How many tasks stand for `full` at this scale."""
+        """Return `full` scaled down to this run's scale, but at least `least`, unless `full` is less."""
         return max(min(least, full), int(full * self._scale))
 
     def seconds(self, full: float, least: float = 1.0) -> float:
-        """The same for a time."""
+        """Scale a time in the same way."""
         return max(min(least, full), full * self._scale)
 
     def topic(self, load: Load) -> str:
-        """The name of the topic that holds this load; filled when it is asked for first."""
+        """Return the name of the topic that holds this load; the first call creates and fills the topic."""
         if load not in self._topics:
             name = self.name(load.name)
             if load.records:
@@ -76,7 +76,7 @@ class Stage:
             make(self.servers, name, load)
             self._topics[load] = name
             if load.records >= WARM:
-                # Or the first arm would be the one that meets a broker that has not sent this yet.
+                # Otherwise the first arm would have the disadvantage that the broker has never read this topic.
                 self.run("consume", self.job(name, load.records))
         return self._topics[load]
 
@@ -85,7 +85,7 @@ class Stage:
         return f"{self._prefix}{what}-{uuid.uuid4().hex[:4]}"
 
     def delete_topics(self) -> None:
-        """Deletes all topics of this run and what came of them, from a broker that stays."""
+        """Deletes all topics of this run, and topics named after them, from a broker that keeps running."""
         admin = admin_of(self.servers)
         made = [name for name in admin.list_topics(timeout=SECONDS).topics if name.startswith(self._prefix)]
         if made:
@@ -96,15 +96,15 @@ class Stage:
         """A job in a unique group."""
         group = f"{topic}-{uuid.uuid4().hex[:8]}"
         settings = Settings(topics=(topic,), group=group, bootstrap_servers=self.servers)
-        # A loop has nobody to tell it where to begin, as the processor has.
+        # The processor decides itself where to begin; a plain consumer loop needs this setting.
         client = {key: str(value) for key, value in consumer_config(settings, 0).items()} | FROM_THE_BEGINNING
         return Job(self.servers, topic, group, tasks, **{"client": client, **more})
 
     def run(self, arm: str, job: Job, beside: Callable[[], None] | None = None) -> Figures:
-        """Runs an arm to its end, and `beside` meanwhile in this process.
+        """Runs an arm to its end, and calls `beside` in this process at the same time.
 
         Raises:
-            ArmFailed: it measured nothing.
+            ArmFailed: the arm reported no figures.
         """
         python = interpreter(ARMS[arm], self.say) if arm in ARMS else Path(sys.executable)
         errors = self.folder / f"{arm}.log"
@@ -112,7 +112,7 @@ class Stage:
             process = subprocess.Popen(
                 [str(python), "-m", f"tests.bench.arms.{arm}"],
                 cwd=PROJECT,
-                env={**environment(job), "TMPDIR": str(self.folder)},  # some leave things behind
+                env={**environment(job), "TMPDIR": str(self.folder)},  # some arms leave files behind
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -123,7 +123,7 @@ class Stage:
         told = [line.removeprefix(MARK) for line in out.splitlines() if line.startswith(MARK)]
         if not told:
             said = errors.read_text().strip().splitlines() or ["it said nothing"]
-            # The product's log ends with statistics; what went wrong stands before them.
+            # The processor's log ends with statistics; the error is in an earlier line.
             worst = [line for line in said if '"level":"error"' in line] or said
             raise ArmFailed(f"{arm} measured nothing (exit code {process.returncode}): {worst[-1][:500]}")
         figures = msgspec.json.decode(told[-1], type=dict[str, Any])
@@ -132,7 +132,7 @@ class Stage:
 
 
 def environment(job: Job) -> Mapping[str, str]:
-    """What an arm finds in its environment: no option of the processor's but those of the job."""
+    """Return an arm's environment: this process's own without any options of the processor, and the job."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PROCESSOR_")}
     return {**inherited, **job.to_environment(), "PYTHONPATH": str(PROJECT)}
 

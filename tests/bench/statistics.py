@@ -1,4 +1,4 @@
-"""What three rounds say: the median, and how far the others are from it."""
+"""Summarizes rounds: the median, the minimum and the maximum."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 Figures = Mapping[str, float]
-"""What one arm measured in one round, by name."""
+"""The figures that one arm measured in one round, by name."""
 
 Round = Mapping[str, Figures]
-"""The figures of each arm that ran, by its name."""
+"""The figures of each arm that ran, by the arm's name."""
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """The median of some rounds, and the least and the most."""
+    """The median, the minimum and the maximum of some rounds."""
 
     median: float
     least: float
@@ -23,22 +23,22 @@ class Spread(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of at least one value."""
+        """Return the spread of the values, of which there must be at least one."""
         return cls(statistics.median(values), min(values), max(values))
 
 
 class Measure(msgspec.Struct, frozen=True, kw_only=True):
-    """One figure of a row, and what it has to reach."""
+    """One figure of a row, and its target."""
 
     name: str
     unit: str = ""
     of: Callable[[Round], float]
-    """The figure of one round. A ratio is taken in the round: what disturbs a machine disturbs both its sides."""
+    """Computes the figure of one round. A ratio is taken within a round: a disturbance affects both of its terms."""
     at_least: float | None = None
     at_most: float | None = None
 
     def verdict(self, rounds: Sequence[Round]) -> Verdict | None:
-        """What the rounds say; None where an arm that it needs did not run in any."""
+        """Return the verdict on the rounds; None if no round has all arms that the figure needs."""
         values = [value for one in rounds if (value := self._value(one)) is not None]
         if not values:
             return None
@@ -67,7 +67,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured, and whether that is enough; None where nothing is asked."""
+    """The measured figure, and whether it reached its target; `reached` is None without a target."""
 
     name: str
     unit: str
@@ -77,15 +77,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ratio(arm: str, to: str, figure: str = "rate") -> Callable[[Round], float]:
-    """One arm's figure in another's."""
+    """Return a function that divides one arm's figure by another's."""
     return lambda one: one[arm][figure] / one[to][figure]
 
 
 def share(arm: str, ideal: float, figure: str = "rate") -> Callable[[Round], float]:
-    """One arm's figure in what there is to be had."""
+    """Return a function that divides one arm's figure by the ideal."""
     return lambda one: one[arm][figure] / ideal
 
 
 def figure(arm: str, name: str = "rate") -> Callable[[Round], float]:
-    """One arm's figure as it is."""
+    """Return a function that reads one arm's figure."""
     return lambda one: one[arm][name]

@@ -1,4 +1,4 @@
-"""One thing is varied and all else stays: how cost grows."""
+"""Varies one parameter and keeps the others fixed, to show how cost grows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.bench.statistics import Figures, Spread
 
 
 class Series(msgspec.Struct, frozen=True, kw_only=True):
-    """One line: what is run at each value, and which figure of it counts."""
+    """One line of a chart: the trial to run at each value, and the figure to plot."""
 
     name: str
     trial: Callable[[Stage, float], Figures]
@@ -40,14 +40,14 @@ class Swept(msgspec.Struct, kw_only=True):
 
 
 def run(sweep: Sweep, stage: Stage, rounds: int) -> Swept:
-    """Runs every line at every value, all of them once before any runs a second time."""
+    """Runs every line at every value once in each round."""
     measured: dict[tuple[str, float], list[float]] = {}
     for number in range(rounds):
         for value in sweep.values:
             done: dict[Callable[[Stage, float], Figures], Figures] = {}
             for series in sweep.series:
                 stage.say(f"{sweep.name} {value:g}: {series.name}, round {number + 1}/{rounds}")
-                if series.trial not in done:  # lines may be of one measurement
+                if series.trial not in done:  # several lines may share a trial
                     done[series.trial] = _tried(series, stage, value)
                 if series.figure in done[series.trial]:
                     measured.setdefault((series.name, value), []).append(done[series.trial][series.figure])
@@ -57,7 +57,7 @@ def run(sweep: Sweep, stage: Stage, rounds: int) -> Swept:
 def _tried(series: Series, stage: Stage, value: float) -> Figures:
     try:
         return series.trial(stage, value)
-    except Exception as error:  # noqa: BLE001 — one value's fault must not cost the others their figures
+    except Exception as error:  # noqa: BLE001 — a failure at one value must not stop the others
         stage.say(f"failed: {error}")
         return {}
 

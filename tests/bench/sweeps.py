@@ -1,4 +1,4 @@
-"""`make bench-sweeps`: how cost grows with each thing that can be set or met."""
+"""`make bench-sweeps`: measures how cost grows with each setting and with each property of the load."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from tests.support.broker import BrokerUnavailable
 from tests.support.kafka_jars import FetchError
 
 NOTHING = 500_000
-"""Tasks of a run in which handlers do nothing."""
+"""The number of tasks in a run whose handlers do nothing."""
 
 SLEEP_SECONDS = 2.5
-"""What a run is to take in which they sleep."""
+"""How long a run should take whose handlers sleep."""
 
 LARGEST = 400_000_000
-"""Bytes that a load may have."""
+"""The maximum size of a load in bytes."""
 
 
 class Sweeps(msgspec.Struct, kw_only=True):
-    """What the JSON file of the sweeps holds."""
+    """The content of the sweeps' JSON file."""
 
     conditions: str
     swept: list[Swept]
@@ -107,7 +107,7 @@ def _interval(stage: Stage, seconds: float) -> Figures:
 
 
 def _skip_map(_: Stage, ranges: float) -> Figures:
-    # No two gaps alike: what repeats would shrink to nothing.
+    # The gaps are random, since a repeating pattern would compress to almost nothing.
     chance, settled, offset = random.Random(1), [], 0
     for _range in range(int(ranges)):
         begun = offset + chance.randint(1, 20)
@@ -232,11 +232,11 @@ SWEEPS = {
         ),
     )
 }
-"""In the order of the page."""
+"""The sweeps, in the order of the page."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs what was asked for; 0, 2 where it cannot be run, or 130 when it was interrupted."""
+    """Runs the chosen sweeps and returns the exit code: 0, 2 if they cannot be run, 130 if interrupted."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.sweeps", description=__doc__)
     parser.add_argument("--sweeps", type=Names(SWEEPS), default=list(SWEEPS), help=f"of {', '.join(SWEEPS)}; all")
     parser.add_argument("--rounds", type=int, default=1)
@@ -251,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scale = QUICK if options.quick else options.scale
         with on_stage(scale=scale, arms=("processor",), say=saying(console)) as stage:
             for name in options.sweeps:
-                swept.append(run(SWEEPS[name], stage, options.rounds))  # noqa: PERF401 — those before an interrupt count
+                swept.append(run(SWEEPS[name], stage, options.rounds))  # noqa: PERF401 — an interrupt keeps them
     except (BrokerUnavailable, FetchError) as error:
         console.print(str(error), style="red", highlight=False)
         return 2
@@ -264,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write(sweeps: Sweeps, path: Path) -> None:
-    """What was measured; a sweep that was not run again stays as it was."""
+    """Writes the sweeps that were run, and keeps the earlier figures of the others."""
     known = msgspec.json.decode(path.read_bytes(), type=Sweeps).swept if path.exists() else []
     merged = {swept.name: swept for swept in [*known, *sweeps.swept]}
     ordered = [merged[name] for name in SWEEPS if name in merged]

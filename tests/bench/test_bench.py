@@ -1,4 +1,4 @@
-"""The benchmark measures what it says, and its figures are what its rounds add up to."""
+"""The benchmark measures what it claims to, and computes its figures from its rounds correctly."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_spread_is_the_median_and_both_ends() -> None:
 def test_a_ratio_is_taken_in_each_round_and_then_its_median() -> None:
     verdict = Measure(name="", of=ratio("processor", "consume"), at_least=0.3).verdict(ROUNDS)
     assert verdict is not None
-    assert verdict.spread == Spread(0.3, 0.25, 0.4)  # of the medians it would be 0.4
+    assert verdict.spread == Spread(0.3, 0.25, 0.4)  # the ratio of the medians would be 0.4
     assert (verdict.target, verdict.reached) == ("≥ 0.3", True)
 
 
@@ -157,7 +157,7 @@ def test_the_topics_of_a_run_can_be_deleted_and_no_others(stage: Stage, topic: M
     others = topic(1)
     made = stage.topic(Load(name="short", records=10))
     stage.delete_topics()
-    wait_gone(stage.servers, made)  # the controller answers before the broker's metadata follow
+    wait_gone(stage.servers, made)  # the controller answers before the broker updates its metadata
     assert others in admin_of(stage.servers).list_topics(timeout=10).topics
 
 

@@ -1,4 +1,4 @@
-"""The page of figures holds what was measured, in the places that it has for it."""
+"""The performance page shows the measured figures in the places that it marks for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The topics that rows work off: each is made and filled once, before the first arm that needs it."""
+"""The topics that rows process: each is created and filled once, before the first arm that needs it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = tuple[bytes, bytes, int]
 """Key, value and partition."""
 
 BY_KEY = -1
-"""The partition is the key's."""
+"""The key determines the partition."""
 
 Spreading = Literal["in turn", "zipf", "once each"]
 
@@ -30,7 +30,7 @@ CONFIG = {
     "linger.ms": 50,
     "batch.num.messages": 10_000,
     "batch.size": 1_000_000,
-    # Constant padding shrinks to nothing: the network costs no arm anything.
+    # Constant padding compresses to almost nothing, so that the network costs no arm anything.
     "compression.type": "lz4",
     "queue.buffering.max.messages": 500_000,
     "message.max.bytes": 2_000_000,
@@ -39,7 +39,7 @@ CONFIG = {
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic and what is in it; sizes in bytes."""
+    """A topic and its records; sizes in bytes."""
 
     name: str
     records: int
@@ -49,25 +49,25 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 256
     value_format: Literal["bytes", "avro"] = "bytes"
     shrinks: bool = True
-    """Padded with the same all over, which lz4 makes about ten times as small; False is noise, which it cannot."""
+    """True pads values with a constant, which lz4 compresses about tenfold; False is noise that does not compress."""
     hot_every: int = 0
-    """After each so-many-th record comes one of the session `hot`, in partition 0; 0 is none."""
+    """One record in this many is followed by one of the session `hot`, in partition 0; 0 means none."""
     stuck: bool = False
-    """The very first record is of the session `stuck`, in partition 0."""
+    """Whether the very first record is one of the session `stuck`, in partition 0."""
     into: int = BY_KEY
-    """The one partition that all records go into."""
+    """The one partition that all records are produced to."""
     keyed: bool = True
-    """False puts session N into partition N modulo the partitions, so that the partitions are alike."""
+    """False puts session N into partition N modulo the number of partitions, so that all partitions are alike."""
 
 
 def make(servers: str, topic: str, load: Load) -> None:
-    """Makes the topic and fills it."""
+    """Creates the topic and fills it."""
     cluster.create_topic(servers, topic, load.partitions)
     fill(servers, topic, load)
 
 
 def fill(servers: str, topic: str, load: Load) -> None:
-    """Produces the records; a session's go to one partition, by murmur2 of its key."""
+    """Produces the records. All records of a session go to one partition, by default that of its key under murmur2."""
     producer = Producer({"bootstrap.servers": servers, **CONFIG})
     failed: list[KafkaError] = []
 
@@ -88,7 +88,7 @@ def fill(servers: str, topic: str, load: Load) -> None:
 
 
 def hottest(load: Load) -> int:
-    """How many records the busiest session has."""
+    """Return how many records the busiest session has."""
     counts: dict[int, int] = {}
     for session in _sessions(load):
         counts[session] = counts.get(session, 0) + 1
@@ -96,7 +96,7 @@ def hottest(load: Load) -> int:
 
 
 def rows(load: Load) -> Iterator[Row]:
-    """The records, in the order in which they are produced."""
+    """Yield the records in the order in which they are produced."""
     values = _values(load)
     if load.stuck:
         yield b"stuck", values[0], 0
@@ -108,7 +108,7 @@ def rows(load: Load) -> Iterator[Row]:
 
 
 def _by_partition(batch: list[Row]) -> dict[int, list[dict[str, bytes]]]:
-    # The client takes a partition for a whole batch; one that a message names is passed over.
+    # `produce_batch` takes one partition for the whole batch, and ignores a partition in a message.
     parts: dict[int, list[dict[str, bytes]]] = {}
     for key, value, partition in batch:
         parts.setdefault(partition, []).append({"key": key, "value": value})
@@ -118,7 +118,7 @@ def _by_partition(batch: list[Row]) -> dict[int, list[dict[str, bytes]]]:
 def _values(load: Load) -> list[bytes]:
     if load.value_format == "bytes" and not load.shrinks:
         chance = random.Random(1)
-        return [chance.randbytes(load.size) for _ in range(1000)]  # they repeat farther apart than lz4 looks back
+        return [chance.randbytes(load.size) for _ in range(1000)]  # repetitions are farther apart than lz4 looks back
     if load.value_format == "bytes":
         return [(b"%012d" % number).ljust(load.size, b"x") for number in range(1000)]
     codec = codec_for("avro", None)

@@ -1,1 +1,1 @@
-"""The arms: one program a file, each run in a process of its own. What they share needs nothing but Python."""
+"""The arms: one program per file, each run in its own process. The code that they share needs only Python."""

@@ -1,4 +1,4 @@
-"""Sentry's Arroyo: a thread pool, in whatever order; tasks of one session overlap."""
+"""Sentry's Arroyo: a thread pool without ordering; tasks of one session overlap."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Strategies(ProcessingStrategyFactory[Any]):  # type: ignore[misc]  # not i
         last = CommitOffsets(commit)
         if self._job.seconds:
             return RunTaskInThreads(self._handle, self._job.workers, self._job.workers * 10, last)
-        return RunTask(self._handle, last)  # what is over at once is faster without threads
+        return RunTask(self._handle, last)  # tasks that do nothing are faster without threads
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ def main() -> None:
     sessions = op.key_on("session", records, lambda message: (message.key or b"").decode())
     done = op.stateful_map("work", sessions, work)
     op.output("out", op.filter("nothing", done, lambda _: False), TestingSink([]))
-    # What is over at once is faster on one worker.
+    # Tasks that do nothing are faster on one worker.
     cluster_main(flow, [], 0, worker_count_per_proc=job.workers if job.seconds else 1)
 
 

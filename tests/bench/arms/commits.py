@@ -1,4 +1,4 @@
-"""How many offset commits a second one group coordinator takes, from a client that does nothing else."""
+"""How many offset commits per second one group coordinator handles, from a client that does nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ceiling: the client's own `consume`, with the processor's client settings, and nothing done."""
+"""The ceiling: the client's own `consume` with the processor's client settings, and no handler."""
 
 from __future__ import annotations
 

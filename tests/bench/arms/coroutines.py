@@ -1,4 +1,4 @@
-"""Coroutines that sleep and do nothing else, without Kafka: what asyncio's own event loop lets such handlers reach."""
+"""Coroutines that only sleep, without Kafka: the most that asyncio's own event loop lets such handlers reach."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.bench.arms.job import Clock, Counted, Job
 
 
 async def work(handle: Counted, coroutines: int) -> None:
-    """Runs handlers one after the other in each of so many coroutines, until the clock ends the process."""
+    """Runs handlers one after the other in each of the coroutines, until the clock ends the process."""
 
     async def run() -> None:
         while True:

@@ -1,4 +1,4 @@
-"""`Dispatcher.submit`: 2,000 tasks at a stroke, and how many a second for as long as one likes."""
+"""`Dispatcher.submit`: how long a burst of 2,000 tasks takes, and the sustained rate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main() -> None:
     payload = {"cents": 1200, "currency": "EUR", "note": "x" * 150}
     sessions = [f"s{number}" for number in range(1000)]
     with Dispatcher(job.servers, job.topic) as dispatcher:
-        dispatcher.submit("warm", payload, "charge").result(30)  # the client knows the topic's leaders now
+        dispatcher.submit("warm", payload, "charge").result(30)  # from here on the client knows the topic's leaders
         begin = time.perf_counter()
         for number in range(BURST):
             dispatcher.submit(sessions[number % 1000], payload, "charge")

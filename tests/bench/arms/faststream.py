@@ -1,4 +1,4 @@
-"""FastStream on aiokafka, at least once: as many tasks at a time as there are partitions, and no more."""
+"""FastStream on aiokafka, at least once: it runs at most as many tasks at a time as there are partitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work of an arm, and the clock that measures it. Needs only Python 3.9."""
+"""The job of an arm, and the clock that measures it. This module needs only Python 3.9."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VARIABLE = "BENCH_JOB"
 """The environment variable that holds a job as JSON."""
 
 MARK = "measured "
-"""What the line on standard output begins with that holds the figures."""
+"""The prefix of the line on standard output that holds the figures."""
 
 
 @dataclass(frozen=True)
@@ -30,26 +30,26 @@ class Job:
     topic: str
     group: str
     tasks: int
-    """The clock stops when so many are settled."""
+    """The clock stops when this many tasks are settled."""
     limit: float = 30.0
-    """The clock stops at the latest after this, with what is settled then."""
+    """The clock stops after this time at the latest, and counts the tasks settled by then."""
     workers: int = 64
     handler: str = "nothing"
-    """What is done to each record: a name in `tests/bench/handlers.py`; competitors know `nothing` and `sleep`."""
+    """The handler for each record: a name in `tests/bench/handlers.py`; competitors know `nothing` and `sleep`."""
     seconds: float = 0.0
     """How long a handler sleeps."""
     turns: int = 0
-    """How many turns of an empty loop a handler takes; or the first tasks that evenness is not asked of."""
+    """How many iterations of an empty loop a handler runs; in `side_by_side`, tasks before evenness is checked."""
     partitions: int = 0
-    """How many partitions the topic has, where the handler must know."""
+    """How many partitions the topic has, for handlers that need to know."""
     blocked: int = 0
     """How many workers have a task that does not end."""
     second_topic: str = ""
-    """A topic that is consumed as well."""
+    """A second topic to consume."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """More of the processor's own settings."""
+    """Further settings of the processor."""
     client: dict[str, str] = field(default_factory=dict)
-    """Settings of the Kafka client: those that the processor's own consumer has."""
+    """Settings of the Kafka client, the same as those of the processor's own consumer."""
     path: str = ""
     """A file that handlers in other processes write to."""
     linger: float = 0.0
@@ -57,18 +57,18 @@ class Job:
 
     @classmethod
     def from_environment(cls) -> Job:
-        """The job of this process."""
+        """Return the job of this process."""
         return cls(**json.loads(os.environ[VARIABLE]))
 
     def to_environment(self) -> dict[str, str]:
-        """The variable that a child needs."""
+        """Return the environment variable that passes the job to a child process."""
         return {VARIABLE: json.dumps(asdict(self))}
 
 
 class Clock:
-    """From the first handler entry to the N-th settled task; its end ends the process.
+    """Measures from the first entry of a handler to the N-th settled task, and then ends the process.
 
-    How an arm stops is no part of the work, and some competitors need their whole session time-out for it.
+    The shutdown of an arm is not part of the work, and some competitors need their whole session timeout for it.
     """
 
     def __init__(self, job: Job) -> None:
@@ -81,18 +81,18 @@ class Clock:
         self._ended = threading.Lock()
 
     def begin(self) -> None:
-        """The first handler is entered."""
+        """Start the clock: the first handler is entered."""
         self._cpu, self.began = time.process_time(), time.perf_counter()
         self._started.set()
 
     def wait_begun(self) -> float:
-        """Waits for it; when it was."""
+        """Wait until the clock has started, and return the time at which it did."""
         self._started.wait()
         assert self.began is not None
         return self.began
 
     def end(self, tasks: int, at: float | None = None, **figures: float) -> None:
-        """So many are settled at `at`, which is now where it is None: prints the figures and ends the process."""
+        """Print the figures of `tasks` tasks settled by `at` (default: now), and end the process."""
         at = at if at is not None else time.perf_counter()
         cpu = time.process_time() - self._cpu
         if not self._ended.acquire(blocking=False):
@@ -104,7 +104,10 @@ class Clock:
         tell({**self.figures, **told, **figures, "rss_peak_mb": peak_mb(), **self._after()}, self.versions)
 
     def watch(self, settled: Callable[[], int], more: Callable[[], dict[str, float]]) -> None:
-        """Ends the clock when `settled()` returns true, and reports `more`: for arms that count themselves."""
+        """Stop the clock when `settled()` reaches the job's tasks, or at its limit, and report `more()` as well.
+
+        This is for an arm that counts its settled tasks itself.
+        """
         threading.Thread(target=self._sample, args=(settled, more), daemon=True).start()
 
     def _after(self) -> dict[str, float]:
@@ -113,7 +116,7 @@ class Clock:
         return {"rss_after_mb": rss_mb()}
 
     def _sample(self, settled: Callable[[], int], more: Callable[[], dict[str, float]]) -> None:
-        # Seldom enough to cost the arm nothing; the moment of the N-th is between two looks, in proportion.
+        # Samples are rare enough to cost the arm nothing. The time of the N-th task is interpolated between two.
         before_at, before = self.wait_begun(), 0
         deadline = before_at + self.job.limit
         while True:
@@ -128,17 +131,17 @@ class Clock:
 
 
 class Counted:
-    """A handler that counts by itself: what competitors call with each record, from any thread."""
+    """A handler that does its own counting: competitors call it with each record, from any thread."""
 
     def __init__(self, job: Job, clock: Clock) -> None:
         self._clock = clock
-        self._ends = itertools.count(1)  # one step of it is atomic
+        self._ends = itertools.count(1)  # `next` on it is atomic
         self._last = job.tasks
         self._seconds = job.seconds if job.handler == "sleep" else 0.0
         threading.Thread(target=self._stop_at_limit, daemon=True).start()
 
     def __call__(self, *_: object) -> None:
-        """One task, in its thread."""
+        """Run one task in its thread."""
         if self._clock.began is None:
             self._clock.begin()
         if self._seconds:
@@ -147,7 +150,7 @@ class Counted:
             self._clock.end(self._last)
 
     async def run_async(self, *_: object) -> None:
-        """One task, as a coroutine."""
+        """Run one task as a coroutine."""
         import asyncio
 
         if self._clock.began is None:
@@ -160,41 +163,41 @@ class Counted:
     def _stop_at_limit(self) -> None:
         self._clock.wait_begun()
         time.sleep(self._clock.job.limit)
-        # The only way to read a count without counting: its repr is "count(N)".
+        # The only way to read an `itertools.count` without advancing it: its repr is "count(N)".
         self._clock.end(int(repr(self._ends)[6:-1]) - 1)
 
 
 WAITS, BLOCKS = 8, 12
-"""How many bytes the values have of a task whose wait is measured, and of one that blocks its session."""
+"""The size in bytes of the value of a task whose wait is measured, and of one that blocks its session."""
 
 
 class BesideABacklog:
-    """Called with each record's value: how long those waited that came beside a backlog, and how fast that went on.
+    """Called with each record's value. Measures the waits of tasks beside a backlog, and the pace of the backlog.
 
-    A value of eight bytes is the moment of its production, in nanoseconds of the monotonic clock. One of twelve
-    bytes blocks its session until the end. All others are the backlog, whose handler sleeps.
+    A value of eight bytes is the time at which it was produced, in nanoseconds of the monotonic clock. A value of
+    twelve bytes blocks its session until the end. All other values are the backlog, on which the handler sleeps.
     """
 
     def __init__(self, job: Job, clock: Clock) -> None:
         self._job = job
         self._clock = clock
         self._waits: list[float] = []
-        self._done = itertools.count(1)  # one step of it is atomic
+        self._done = itertools.count(1)  # `next` on it is atomic
 
     def __call__(self, value: bytes) -> None:
-        """One task, in its thread."""
+        """Run one task in its thread."""
         time.sleep(self._enter(value))
         self._leave(value)
 
     async def run_async(self, value: bytes) -> None:
-        """One task, as a coroutine."""
+        """Run one task as a coroutine."""
         import asyncio
 
         await asyncio.sleep(self._enter(value))
         self._leave(value)
 
     def _enter(self, value: bytes) -> float:
-        """Notes that a task begins, and returns the seconds that its handler sleeps."""
+        """Note that a task begins, and return how many seconds its handler sleeps."""
         if self._clock.began is None:
             self._clock.begin()
             with open(self._job.path, "ab") as begun:  # noqa: PTH123 — Python 3.9 and nothing else
@@ -210,7 +213,7 @@ class BesideABacklog:
             next(self._done)
 
     def _end(self) -> None:
-        # The only way to read a count without counting: its repr is "count(N)".
+        # The only way to read an `itertools.count` without advancing it: its repr is "count(N)".
         done, waits = int(repr(self._done)[6:-1]) - 1, sorted(self._waits) or [float("inf")]
         p50, p99 = (waits[int(share * len(waits))] for share in (0.5, 0.99))
         pace = done / self._job.limit / ((self._job.workers - self._job.blocked) / self._job.seconds)
@@ -218,7 +221,7 @@ class BesideABacklog:
 
 
 class SideBySide:
-    """Called with each record's partition: how evenly the backlogs of several partitions are worked off."""
+    """Called with each record's partition. Measures how evenly the backlogs of several partitions are processed."""
 
     def __init__(self, job: Job, clock: Clock) -> None:
         self._job = job
@@ -230,13 +233,13 @@ class SideBySide:
         self._began = 0.0
 
     def __call__(self, partition: int) -> None:
-        """One task, in its thread."""
+        """Run one task in its thread."""
         self._enter()
         time.sleep(self._job.seconds)
         self._leave(partition)
 
     async def run_async(self, partition: int) -> None:
-        """One task, as a coroutine."""
+        """Run one task as a coroutine."""
         import asyncio
 
         self._enter()
@@ -262,23 +265,23 @@ class SideBySide:
 
 
 def tell(figures: dict[str, Any], versions: str) -> None:
-    """Prints what was measured, and ends the process from whatever thread this is."""
+    """Print the figures and end the process, from any thread."""
     line = json.dumps({**figures, "versions": f"{versions}, Python {sys.version.split()[0]}"})
     os.write(1, f"\n{MARK}{line}\n".encode())
     os._exit(0)
 
 
 def rss_mb() -> float:
-    """What the process has in memory now, in MB; its peak where /proc is not to be had."""
+    """Return the resident memory of the process in MB; its peak on systems without /proc."""
     try:
-        with open("/proc/self/statm") as statm:  # noqa: PTH123 — must not import more than it measures
+        with open("/proc/self/statm") as statm:  # noqa: PTH123 — an import would add to the memory
             return int(statm.read().split()[1]) * resource.getpagesize() / 1e6
     except OSError:
         return peak_mb()
 
 
 def received_mb() -> float:
-    """What came over the TCP connections that the process has, in MB (`tcp_info` of Linux); 0 elsewhere."""
+    """Return how many MB the process's open TCP connections have received (`tcp_info` of Linux); 0 elsewhere."""
     total = 0
     for name in os.listdir("/proc/self/fd") if sys.platform == "linux" else ():  # noqa: PTH208 — as above
         try:
@@ -292,10 +295,10 @@ def received_mb() -> float:
 
 
 TCPI_BYTES_RECEIVED, TCPI_BYTES_RECEIVED_AT = struct.Struct("=Q"), 128
-"""`tcpi_bytes_received` of `struct tcp_info` in <linux/tcp.h>, and where it is in it."""
+"""`tcpi_bytes_received` of `struct tcp_info` in <linux/tcp.h>, and its offset there."""
 
 
 def peak_mb() -> float:
-    """The most that the process ever had in memory, in MB."""
+    """Return the peak resident memory of the process in MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -1,4 +1,4 @@
-"""A plain loop of confluent-kafka: one record after the other, a commit a batch. Keeps the order of a partition."""
+"""A plain loop over confluent-kafka: one record after the other, one commit per batch. It keeps a partition's order."""
 
 from __future__ import annotations
 

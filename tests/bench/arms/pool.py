@@ -1,6 +1,6 @@
-"""A thread pool with a barrier a batch: what is written by hand most often. A batch waits for its busiest session.
+"""A thread pool with a barrier after each batch, as most hand-written consumers have: it waits for the busiest session.
 
-Keeps each session's order: the records of one session in a batch are one piece of work.
+It keeps each session's order: the records of one session in a batch are one unit of work.
 """
 
 from __future__ import annotations

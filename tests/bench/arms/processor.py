@@ -1,4 +1,4 @@
-"""The product: one consumer as a fleet runs it, with its deadlines, retries, flow control, statistics and log."""
+"""This project: one consumer as a fleet runs it, with its deadlines, retries, flow control, statistics and log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main() -> None:
     collect_garbage_less_often()  # as in each process of `processor run`
 
     def watch(consumer: Consumer) -> None:
-        # The engine's own count of what is settled: the handler need not count, which at this speed would tell.
+        # Uses the engine's own count of settled tasks: counting in the handler would be noticeable at this speed.
         if not handlers.COUNTS_ITSELF:
             clock.watch(lambda: consumer._desk.counts.settled, lambda: {"commits": consumer._desk.counts.commits})
 

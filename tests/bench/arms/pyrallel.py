@@ -1,4 +1,4 @@
-"""pyrallel-consumer: sessions by its own key_hash order, coroutines, as many tasks in flight as there are workers."""
+"""pyrallel-consumer: coroutines in its key_hash order, with as many tasks in flight as there are workers."""
 
 from __future__ import annotations
 

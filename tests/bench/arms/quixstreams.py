@@ -1,4 +1,4 @@
-"""Quix Streams: one task at a time, in the order of the partition; it has no workers."""
+"""Quix Streams: one task at a time in partition order; it has no workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads that sleep and do nothing else, without Kafka: what the interpreter lets handlers that wait so long reach."""
+"""Threads that only sleep, without Kafka: the most that the interpreter lets handlers with this wait reach."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The rows of the table, one family a file."""
+"""The rows of the table, one family per file."""

@@ -1,4 +1,4 @@
-"""How many rows a second a database takes, from batches and one by one."""
+"""How many rows per second are inserted into a database, in batches and one by one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.bench.topics import Load
 
 WORKERS = 8
 LIMIT_SECONDS = 60.0
-"""Where inserts one by one take longer, their rate over this time stands for them."""
+"""The time limit of a measurement. Where single inserts take longer, their rate over this time is reported."""
 
 ONE_BY_ONE, IN_BATCHES = "one by one", f"batches of {BATCH}"
 

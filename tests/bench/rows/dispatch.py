@@ -1,4 +1,4 @@
-"""How fast a program hands tasks over."""
+"""How fast a program submits tasks."""
 
 from __future__ import annotations
 

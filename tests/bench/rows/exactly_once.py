@@ -1,4 +1,4 @@
-"""What results cost and how late they are: committed together with offsets, beside acknowledged one by one."""
+"""The cost and latency of results: committed in a transaction with offsets, compared with acknowledged one by one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DELIVERIES = ("at-least-once", "exactly-once")
 
 RATE = 200
 WARM_UP_SECONDS = 4.0
-"""More than a consumer takes to join; what is sent until then is not measured."""
+"""Longer than a consumer takes to join; records sent before this are not measured."""
 
 
 def _settings(stage: Stage, delivery: str) -> dict[str, object]:
@@ -49,7 +49,7 @@ class _Reader(threading.Thread):
     def __init__(self, servers: str, topic: str, wanted: int) -> None:
         super().__init__(daemon=True)
         self.latencies: list[float] = []
-        """In milliseconds."""
+        """The latencies in milliseconds."""
         self._began = time.monotonic()
         self._wanted = wanted
         config = {"bootstrap.servers": servers, "group.id": "none", "isolation.level": "read_committed"}

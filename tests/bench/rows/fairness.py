@@ -1,4 +1,4 @@
-"""What a backlog in one partition costs the others, and how evenly backlogs in several are worked off."""
+"""How a backlog in one partition affects the others, and how evenly backlogs of several partitions are processed."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from tests.bench.topics import Load
 
 ARMS = ("processor", "pool")
 SLEEPING = "threads"
-"""The arm of threads that do nothing but sleep: what the interpreter lets such handlers reach."""
+"""The arm whose threads only sleep: the most that the interpreter lets such handlers reach."""
 
 SLEEPING_COROUTINES = "coroutines"
-"""The same with coroutines: what the event loop lets async handlers reach."""
+"""The same with coroutines: the most that the event loop lets async handlers reach."""
 
 BACKLOG_SECONDS, SIDE_SECONDS = 0.01, 0.004
 QUIET_RATE = 10
-"""Tasks a second that come beside the backlog, to all other partitions together."""
+"""Tasks per second that are produced to all other partitions together, in addition to the backlog."""
 
 WARM_UP_SECONDS = 2.0
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs from the plain situation; bytes, seconds."""
+    """A variation of the default load; in bytes and seconds."""
 
     name: str
     partitions: int = 6
@@ -42,11 +42,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 32
     is_async: bool = False
     blocked: int = 0
-    """How many sessions have a task that does not end: all of one partition, which gets no other tasks."""
+    """How many sessions have a task that does not end. They are in one partition, which gets no other tasks."""
     settings: dict[str, Any] = {}
 
     def handler(self, name: str) -> str:
-        """Return the name of the handler, which is there for threads and for coroutines."""
+        """Return the name of the handler in its variant for threads or for coroutines."""
         return f"{name}_async" if self.is_async else name
 
 
@@ -78,7 +78,10 @@ def _beside(stage: Stage, arm: str, case: Case) -> Figures:
 
 
 def _quiet(job: Job, case: Case, seconds: float) -> Callable[[], None]:
-    """Produces to each partition but the busy and the blocked one in turn, once the arm is at work."""
+    """Return a function that waits for the arm's first task, then produces to the quiet partitions in turn.
+
+    These are all partitions except the busy one and the blocked one.
+    """
     topic, second, blocked = job.topic, job.second_topic, case.blocked
     quiet = case.partitions - 1 - bool(blocked)
 
@@ -100,7 +103,7 @@ def _quiet(job: Job, case: Case, seconds: float) -> Callable[[], None]:
 
 
 def _await_begin(job: Job) -> None:
-    """Returns once the arm has begun a task, at the latest after a minute."""
+    """Waits until the arm has begun a task, but at most a minute."""
     path, deadline = Path(job.path), time.monotonic() + 60
     while not (path.exists() and path.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -141,7 +144,7 @@ def _even(stage: Stage, case: Case) -> Trials:
 
 
 def _bytes(stage: Stage, arm: str) -> Figures:
-    """Works all of it off, which the ceiling does too: nothing is to be fetched twice."""
+    """Processes the whole load, as the ceiling does, to compare the bytes fetched: nothing should be fetched twice."""
     load = Load(name="side-bytes", records=13_000 * 6, partitions=6, sessions=600, size=1_000, shrinks=False)
     handler = "nothing" if arm == "consume" else "sleep"
     return stage.run(

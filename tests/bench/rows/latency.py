@@ -1,4 +1,4 @@
-"""How long a lone record takes from its producer to its handler."""
+"""How long a single record takes from its producer to its handler."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.bench.topics import Load
 
 RATE = 200
 START_SECONDS = 4.0
-"""More than a consumer takes to join; what is sent until then is not measured."""
+"""Longer than a consumer takes to join; records sent before this are not measured."""
 
 
 def _measure(stage: Stage) -> Figures:
-    # A topic of its own each time: nobody's records but those that come now.
+    # Each measurement has a new topic, which has no older records.
     topic = stage.topic(Load(name=f"lone-{time.monotonic_ns()}", records=0))
     tasks = stage.tasks(2_000, 200)
 

@@ -1,7 +1,7 @@
-"""What it costs when members of a group come, go and die under a steady load: how long tasks wait, and what runs again.
+"""The cost of members that join, leave and die under a steady load: how long tasks wait, and which tasks run again.
 
-Every figure is read from the ledger that the handlers write. This process produces the load as well, beside brokers and
-consumers on the same cores: while it measures, it reads only what is new in the ledger.
+Every figure is read from the ledger that the handlers write. This process also produces the load, on the same cores as
+brokers and consumers, so that while it measures it reads only new entries of the ledger.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from tests.support.steady_load import SteadyLoad, steady_load
 from tests.support.until import until
 
 OPTIONS = ("-w", "16", "--stats-interval", "10")
-"""A scenario asks for statistics each second, which is more than a consumer reports by default."""
+"""A scenario would set `--stats-interval 1`, which is more often than a consumer reports by default."""
 
 PROTOCOLS = {"classic": "classic", "consumer": "KIP-848"}
 RATE, PARTITIONS = 300, 12
 JOIN_SECONDS = 90.0
-"""A member that comes after a death waits for the session of the dead one."""
+"""A member that joins after a death waits until the dead member's session expires."""
 
 LATER_SECONDS = 5.0
-"""What is produced so long after the partitions of a dead member are served again is not due to its death."""
+"""The time after a dead member's partitions are served again. Later waits are not due to its death."""
 
 
 class Group(NamedTuple):
@@ -47,20 +47,20 @@ class Group(NamedTuple):
     protocol: str
 
     def start(self, consumers: int) -> Fleet:
-        """Starts one, and returns at once."""
+        """Starts a fleet, and returns at once."""
         return self.work.run("vary", "-p", str(consumers), *OPTIONS, "--group-protocol", self.protocol)
 
     def fleet(self, consumers: int = 1) -> Fleet:
-        """Starts one, and returns once it has partitions."""
+        """Starts a fleet, and returns once all its consumers have partitions."""
         fleet = self.start(consumers)
         until(lambda: all(map(fleet.partitions_of, range(consumers))), "the fleet has partitions", JOIN_SECONDS, 0.05)
         return fleet
 
     def stop(self, fleet: Fleet) -> None:
-        """Stops one in order.
+        """Stops a fleet gracefully.
 
         Raises:
-            ArmFailed: it has ended with another exit code than 0.
+            ArmFailed: its exit code is not 0.
         """
         if code := fleet.stop():
             raise ArmFailed(f"a clean stop ended with exit code {code}; {fleet.last_words}")
@@ -79,7 +79,7 @@ def _group(stage: Stage, protocol: str) -> Iterator[Group]:
 
 
 def _figures(work: Scenario, load: SteadyLoad, since: int, died: Collection[int] = ()) -> dict[str, float]:
-    """What a load of which everything is done shows of the tasks that were produced after `since`."""
+    """Return the figures of a completed load: waits of the tasks produced after `since`, and tasks repeated or lost."""
     entries = work.ledger.entries()
     waits = load.waits(entries, since)
     return {
@@ -96,7 +96,7 @@ def _figures(work: Scenario, load: SteadyLoad, since: int, died: Collection[int]
 
 
 def _replaced(stage: Stage, protocol: str) -> Figures:
-    """Two consumers, each replaced by another one in order."""
+    """Replaces two consumers one after the other; each leaves gracefully after its replacement has joined."""
     settled = stage.seconds(3.0, 1.5)
     with _group(stage, protocol) as group:
         fleets = [group.fleet(), group.fleet()]
@@ -125,7 +125,7 @@ def _finish(group: Group, fleets: Collection[Fleet]) -> None:
 
 
 def _killed(stage: Stage, protocol: str) -> Figures:
-    """One of three consumers of a fleet gets SIGKILL, as from the kernel when memory runs out."""
+    """Kills one of a fleet's three consumers with SIGKILL, as the kernel does when memory runs out."""
     with _group(stage, protocol) as group:
         fleet = group.fleet(3)
         shared = partial(_is_shared, fleet)
@@ -148,7 +148,10 @@ def _is_shared(fleet: Fleet) -> bool:
 
 
 def _served(work: Scenario, partitions: Collection[int], died_at: int, dead: Collection[int]) -> int:
-    """Waits until another process has begun a task of each partition since, and returns when the last of them was."""
+    """Waits until living processes have begun a task of each partition since the death.
+
+    Returns the time at which the last of these partitions was served again.
+    """
     follower, begun = Follower(work.ledger.path), dict[int, int]()
 
     def are_served() -> bool:
@@ -164,7 +167,7 @@ def _served(work: Scenario, partitions: Collection[int], died_at: int, dead: Col
 def _after_death(
     work: Scenario, load: SteadyLoad, partitions: Collection[int], died_at: int, served_at: int
 ) -> dict[str, float]:
-    """How long the dead consumer's partitions stood still, and how long tasks of the others waited meanwhile."""
+    """Return how long the dead consumer's partitions were not served, and how long tasks of other partitions waited."""
     until_later = served_at + int(LATER_SECONDS * 1e9)
     others = [
         place for place, at in load.produced.items() if died_at < at < until_later and place.partition not in partitions
@@ -181,7 +184,7 @@ def _after_death(
 
 
 def _fleets(stage: Stage, protocol: str) -> Figures:
-    """Three fleets of two are replaced within a minute; the second one is killed as a whole."""
+    """Replaces three fleets of two consumers within a minute; the second fleet is killed as a whole."""
     apart = stage.seconds(20.0, 4.0)
     with _group(stage, protocol) as group:
         fleets = [group.fleet(2) for _ in range(3)]
@@ -225,7 +228,10 @@ def _measures(_: Stage) -> list[Measure]:
 
 
 def _measures_of(protocol: str) -> list[Measure]:
-    """A dead member's partitions stand still for its session; only the classic protocol has one of a known length."""
+    """A dead member's partitions are not served until its session expires.
+
+    There is a bound for this only with the classic protocol, whose session timeout the consumer chooses.
+    """
     within_a_fleet, of_a_fleet = (3.0, 23.0) if protocol == "classic" else (None, None)
     rows = [
         ("two replaced", "replaced", "p99", "p99_s", 1.0),

@@ -1,4 +1,4 @@
-"""What a fleet costs, seen from outside: its start, its memory, its idleness, and what a second process brings."""
+"""A fleet measured from outside: its start, its memory, its CPU use when idle, and the gain from a second process."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ MEMORY = Row(
     ],
 )
 
-# --- idleness --------------------------------------------------------------------------------------------------------
+# --- idle ------------------------------------------------------------------------------------------------------------
 
 
 def _idle(stage: Stage) -> Figures:
@@ -134,7 +134,7 @@ IDLE = Row(
 
 
 def turns() -> int:
-    """How many turns of an empty loop take a millisecond here."""
+    """Return how many iterations of an empty loop take a millisecond on this machine."""
     best = min(_seconds_of(100_000) for _ in range(5))
     return int(100_000 * SPIN_SECONDS / best)
 
@@ -159,12 +159,12 @@ def _spin(stage: Stage, processes: int, count: int) -> Figures:
 
 
 def _shared(fleet: Fleet, processes: int, partitions: int = 8) -> bool:
-    """Whether each consumer has its share of the partitions."""
+    """Return whether each consumer has its share of the partitions."""
     return all(len(fleet.partitions_of(each)) == partitions // processes for each in range(processes))
 
 
 def balance(protocol: str, stage: Stage, processes: float) -> Figures:
-    """How long a fleet takes from its start until its consumers share 200 partitions."""
+    """Return how long a fleet takes from its start until its consumers share 200 partitions."""
     topic = stage.topic(Load(name="wide", records=0, partitions=200))
     begin = time.monotonic()
     with _fleet(stage, stage.job(topic, 0), "--group-protocol", protocol, "-p", str(int(processes))) as fleet:

@@ -1,4 +1,4 @@
-"""What one session costs the others, and what many sessions cost."""
+"""How one session affects the others, and the cost of many sessions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def _others(stage: Stage, hot_every: int) -> Load:
 
 
 def _beside(stage: Stage, hot_every: int) -> Figures:
-    # The others outside partition 0, which is the hot session's: as many in both topics, for their keys are the same.
+    # The number of tasks of other sessions outside partition 0, the hot session's. It is the same in both topics, since
+    # these sessions have the same keys in both.
     without = stage.topic(_others(stage, 0))
     tasks = sum(end for number, end in end_offsets(stage.servers, without).items() if number)
     topic = stage.topic(_others(stage, hot_every))
@@ -49,7 +50,7 @@ HOT = Row(
 
 def _stuck(stage: Stage, seconds: float) -> Figures:
     load = Load(name="stuck", records=stage.tasks(1_000_000), partitions=1, stuck=True)
-    # A timeout of its own, or the stuck task would be interrupted within the run.
+    # With the default timeout, the stuck task would be interrupted during the run.
     job = stage.job(
         stage.topic(load), load.records, handler="stick", seconds=seconds, settings={"timeout": STUCK_SECONDS}
     )

@@ -1,4 +1,4 @@
-"""How many tasks a second: the rows that competitors take part in."""
+"""How many tasks per second: the rows that competitors take part in."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tests.bench.topics import Load, hottest
 WORKERS = 64
 OWN_SECONDS = 60.0
 COMPETITOR_SECONDS = 3.0
-"""Where a competitor is slow, its rate over this time stands for it."""
+"""The time limit of a competitor. The rate of a slow competitor is measured over this time."""
 
 COMPETITOR_ZIPF_SECONDS = 8.0
-"""Here all is to be done: until the busiest session is through, who leaves it behind looks better than he is."""
+"""In this row all tasks should be done: an arm that leaves the busiest session for later looks too fast before."""
 
 BARE = "threads"
-"""No competitor: what the interpreter lets any of them reach."""
+"""Not a competitor: the most that the interpreter lets any arm with threads reach."""
 
 AS_HANDED_OVER = ("consume", "processor")
 
 
 def nothing(stage: Stage) -> Load:
-    """The load of the rows that ask for a thousand sessions: more than the client fetches ahead by far."""
+    """Return the load of the rows with a thousand sessions: far more than the client fetches ahead."""
     return Load(name="nothing", records=stage.tasks(2_000_000))
 
 
@@ -47,7 +47,7 @@ def many_sessions(stage: Stage) -> Load:
 
 def _trial(stage: Stage, load: Load, arm: str, tasks: int, handler: str, seconds: float, limit: float) -> Figures:
     topic = stage.topic(load)
-    # One job does for all: competitors read no processor settings, and the processor no client's.
+    # The same job serves all arms: competitors do not read the processor's settings, nor it those of the client.
     value_format = {"value_format": load.value_format}
     job = stage.job(topic, tasks, workers=WORKERS, handler=handler, seconds=seconds, limit=limit, settings=value_format)
     return stage.run(arm, job)
@@ -88,7 +88,7 @@ def _async_trials(stage: Stage) -> Trials:
 
 
 def _zipf_bound(stage: Stage) -> float:
-    """Tasks a second that the order of sessions lets: the busiest one's run one after the other."""
+    """Return the tasks per second that ordering permits: the busiest session's tasks run one after the other."""
     load = zipf(stage)
     return min(WORKERS / 0.01, load.records / hottest(load) / 0.01)
 

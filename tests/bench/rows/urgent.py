@@ -1,4 +1,4 @@
-"""How long urgent tasks wait under a full backlog, beside what all others wait."""
+"""How long urgent tasks wait while there is a full backlog, compared with all other tasks."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tests.bench.topics import Load, fill
 from tests.support import cluster
 
 RATE = 200
-"""Urgent tasks a second, each of a session of its own: about one in a hundred of what the workers do."""
+"""Urgent tasks per second, each in its own session: about one in a hundred of the tasks that the workers run."""
 
 SECONDS = 40.0
-"""Longer than a consumer takes to join, and then for the backlog. What was sent before it began is not measured."""
+"""Longer than a consumer takes to join and to process the backlog. Tasks sent before it begins are not measured."""
 
 
 def _measure(stage: Stage) -> Figures:
     backlog = Load(name="urgent", records=stage.tasks(200_000, 90_000), size=32)
     topic = stage.name(backlog.name)
-    # The broker's time, so that what a producer waits for a busy broker is not in it.
+    # The broker sets the timestamps, so that the time that a producer waits for a busy broker is not measured.
     cluster.create_topic(stage.servers, topic, backlog.partitions, **{"message.timestamp.type": "LogAppendTime"})
     fill(stage.servers, topic, backlog)
 
