@@ -1,1 +1,1 @@
-"""What the tests stand on: a real broker, a ledger outside the process, and the command line as a child."""
+"""Shared infrastructure of the tests: a real broker, a ledger outside the process, the command line as a child."""

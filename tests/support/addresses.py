@@ -1,4 +1,4 @@
-"""Ports of loopback, and whether a broker answers there."""
+"""Free ports on loopback, and checks whether a broker answers on one."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-# Below 32768, where the kernel takes the ports of outgoing connections from: a client that tries again and again to
-# reach a broker that was killed could otherwise be given the broker's own port, and the broker could not come back.
+# Below 32768, where the kernel's range for outgoing connections begins. Otherwise a client that keeps trying to reach a
+# killed broker could be given the broker's own port, and the broker could not restart on it.
 PORTS = range(15_000, 32_000)
 
 
 _reserved: set[int] = set()
-"""The ports that this process has reserved. A lock does not exclude the process that holds it."""
+"""The ports that this process has reserved. The lock excludes only other processes."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Return this number of free ports of loopback, and reserve them until this process ends.
+    """Return `count` free ports on loopback, and reserve them until this process ends.
 
-    A server takes a second to listen, and one that was killed returns to its port later. Meanwhile neither this process
-    nor another test run on this machine gets the same port from here.
+    A server needs a second until it listens, and a killed server returns to its port later. Meanwhile this function
+    gives the port neither to this process nor to another test run on this machine.
     """
     held: list[socket.socket] = []
     chance = random.Random(os.urandom(8))
@@ -50,11 +50,11 @@ def free_ports(count: int) -> list[int]:
 
 
 def _reserve(port: int) -> bool:
-    """Return whether the port is reserved now, and was not before."""
+    """Try to reserve a port, and return whether it was still free to reserve."""
     if port in _reserved:
         return False
     try:
-        # A byte stands for a port. The kernel releases the lock when this process ends, however that happens.
+        # Each byte of the file represents a port. The kernel releases the lock when this process ends in any way.
         fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
     except OSError:  # another process has it
         return False
@@ -64,13 +64,13 @@ def _reserve(port: int) -> bool:
 
 @cache
 def _reservations() -> int:
-    """Return the descriptor of the file of locks. It stays open: to close it would release all locks of the process."""
+    """Return the descriptor of the lock file. It stays open: closing it would release all locks of the process."""
     file = Path(tempfile.gettempdir()) / f"processor-test-ports-{os.getuid()}"
     return os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def listens(port: int) -> bool:
-    """Whether anybody takes connections at this port of loopback."""
+    """Return whether a server accepts connections on this port of loopback."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:
@@ -79,7 +79,7 @@ def listens(port: int) -> bool:
 
 
 def answers_within(bootstrap_servers: str, seconds: float, client: Mapping[str, str] | None = None) -> bool:
-    """Whether a Kafka broker answers at this address."""
+    """Return whether a Kafka broker answers at this address within `seconds`."""
     quiet: dict[str, str | int | float] = {
         "bootstrap.servers": bootstrap_servers,
         "log_level": 0,

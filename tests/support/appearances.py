@@ -1,6 +1,7 @@
-"""What a reader of committed records sees of a scenario: each task's result or dead letter, which may appear only once.
+"""The outputs of a scenario that a reader of committed records sees: one result or dead letter per task.
 
-A result names its task by the header `task-id`, which is TOPIC-PARTITION-OFFSET; a dead letter by its `dlq-` headers.
+A result identifies its task by the header `task-id`, which is TOPIC-PARTITION-OFFSET; a dead letter by its `dlq-`
+headers.
 """
 
 from __future__ import annotations
@@ -18,30 +19,30 @@ from tests.support.until import until
 
 
 class Appearance(NamedTuple):
-    """One output, in the order of its topic's partition."""
+    """One output of a task."""
 
     place: Place
-    """Of the task."""
+    """The place of the task."""
     session: str
 
 
 def results_topic(work: Scenario) -> str:
-    """The topic that the scenario's fleets write results to, where they are started with it."""
+    """Return the name of the topic for the results of the scenario's fleets."""
     return f"{work.topic}-results"
 
 
 def exactly_once(work: Scenario) -> tuple[str, ...]:
-    """The options of a fleet whose outputs are read here."""
+    """Return the options of a fleet that produces its outputs exactly once, for the checks in this module."""
     return ("--delivery", "exactly-once", "--results-topic", results_topic(work), "--backoff", "0.01")
 
 
 def results(work: Scenario) -> list[Appearance]:
-    """The results, by partition and offset."""
+    """Return the results, by partition and offset."""
     return [_result(message) for message in cluster.read_all(work.servers, results_topic(work))]
 
 
 def dead_letters(work: Scenario) -> list[Appearance]:
-    """The dead letters, by partition and offset."""
+    """Return the dead letters, by partition and offset."""
     return [_dead_letter(message) for message in cluster.read_all(work.servers, f"{work.topic}.dlq")]
 
 
@@ -56,7 +57,7 @@ def wait_for_all(work: Scenario, seconds: float = 90.0) -> None:
 
 
 def wrong(work: Scenario) -> dict[str, list[Finding]]:
-    """What must not be: tasks without an output, with more than one, or outputs of a session in another order."""
+    """Return violations: tasks without an output or with more than one, and outputs of a session out of order."""
     seen = [results(work), dead_letters(work)]
     times: dict[Place, int] = defaultdict(int)
     for output in [output for outputs in seen for output in outputs]:
@@ -70,7 +71,7 @@ def wrong(work: Scenario) -> dict[str, list[Finding]]:
 
 
 def _out_of_order(outputs: Sequence[Appearance]) -> list[Finding]:
-    """Outputs of a session that came after one of a later task of it."""
+    """Return the outputs that follow an output of a later task of the same session."""
     last: dict[tuple[str, int], int] = {}
     found = []
     for place, session in outputs:

@@ -1,4 +1,4 @@
-"""A real Kafka broker for tests: the one at a given address, or one of our own from Java and Maven, or from Docker."""
+"""A real Kafka broker for tests: one at a given address, or one that is started with Java and Maven or with Docker."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ NO_BROKER = (
 )
 
 STAYS: Mapping[str, str] = {"broker.session.timeout.ms": "60000"}
-"""Properties of a broker that no test kills. With the short session of the others, its own controller would take it for
-dead when the machine stands still for three seconds: then no partition has a leader, and no group a coordinator."""
+"""Properties of a broker that no test kills. Other brokers have a short session: if the machine stalls for three
+seconds, the controller considers them dead, and then no partition has a leader and no group a coordinator."""
 
 
 class BrokerUnavailable(Exception):
-    """No broker can be had on this machine; the message says how to get one."""
+    """No broker is available on this machine; the message explains how to provide one."""
 
 
 class Broker(Protocol):
-    """What a test may do to a broker. One at a given address can only be used."""
+    """The operations of a broker. A broker at a given address cannot be stopped, killed or paused."""
 
     @property
     def bootstrap_servers(self) -> str: ...
@@ -48,7 +48,7 @@ class Broker(Protocol):
 
 
 class GivenBroker:
-    """A broker that runs already; the tests must not stop it."""
+    """A broker that is already running; the tests must not stop it."""
 
     log_path: Path | None = None
 
@@ -56,16 +56,16 @@ class GivenBroker:
         self.bootstrap_servers = bootstrap_servers
 
     def start(self) -> None:
-        """Waits until it answers.
+        """Waits until the broker answers.
 
         Raises:
-            BrokerUnavailable: it does not.
+            BrokerUnavailable: it does not answer in time.
         """
         if not answers_within(self.bootstrap_servers, 15):
             raise BrokerUnavailable(f"no Kafka broker answers at {ADDRESS}={self.bootstrap_servers}")
 
     def stop(self) -> None:
-        """It goes on: it is not ours."""
+        """Does nothing: the tests did not start this broker."""
 
     def _refuse(self) -> None:
         raise NotImplementedError("a broker at a given address is not ours to stop")
@@ -87,16 +87,17 @@ def choose_broker(
     own: bool = False,
     version: str = kafka_jars.KAFKA_VERSION,
 ) -> Broker:
-    """A broker, not started yet, from whatever this machine has.
+    """Return a broker that is not started yet, of the kind that this machine can run.
 
     Args:
-        properties: server properties on top of those of every test broker; they need a broker of one's own.
-        client: what a client needs to be let in, where the properties ask for more than an address.
-        own: one that the test may kill; an address that was given is then of no use.
-        version: the release of Kafka of a broker that is started here.
+        properties: server properties in addition to those of every test broker; with them, the address of a running
+            broker is ignored.
+        client: the client configuration to connect, if the properties require more than an address.
+        own: whether the test may kill the broker; if so, the address of a running broker is ignored.
+        version: the Kafka release of a broker that is started here.
 
     Raises:
-        BrokerUnavailable: this machine has nothing to run one with.
+        BrokerUnavailable: this machine can neither start a broker nor was given the address of one.
     """
     address = os.environ.get(ADDRESS)
     if address and not own and not properties:

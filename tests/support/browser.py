@@ -1,6 +1,7 @@
-"""Chromium as a test sees it: a page of so many pixels in light or dark, asked through the DevTools protocol.
+"""Chromium for tests: a page of a given size in light or dark mode, controlled through the DevTools protocol.
 
-The protocol goes over two pipes (`--remote-debugging-pipe`), messages ending in NUL: no port, no driver, no package.
+The protocol uses two pipes (`--remote-debugging-pipe`) and messages that end in NUL. It needs no port, no driver and no
+package.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def program() -> str | None:
-    """Where a Chromium is, if there is one."""
+    """Return the path of an installed Chromium, if there is one."""
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Browser:
-    """One page, on entering the context.
+    """A browser with one page, which runs inside the `with` block.
 
     Args:
-        program: the browser.
-        profile: an empty folder for what it writes.
+        program: the path of the browser.
+        profile: an empty folder for the browser's files.
     """
 
     def __init__(self, program: str, profile: Path) -> None:
         self.requests: list[str] = []
-        """The addresses that were asked for."""
+        """The URLs that the page requested."""
         self.complaints: list[str] = []
-        """What the browser had against the pages."""
+        """The errors and warnings of the browser about the pages."""
         self._command = [
             program,
             *(
@@ -64,7 +65,7 @@ class Browser:
         self._receive, theirs_out = os.pipe()
         tie = die_with_parent()
 
-        def wire() -> None:  # they must be its descriptors 3 and 4, and each may be where the other is to go
+        def wire() -> None:  # the browser expects descriptors 3 and 4; either pipe may occupy the other's number
             if tie is not None:
                 tie()
             first, second = os.dup(theirs_in), os.dup(theirs_out)
@@ -96,7 +97,7 @@ class Browser:
         os.close(self._receive)
 
     def open(self, address: str, width: int, height: int, scheme: str = "light") -> None:
-        """Opens a page in a window of so many pixels, `scheme` being what the person prefers."""
+        """Opens a page in a window of this size in pixels; `scheme` is the reader's preferred colour scheme."""
         self.ask(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
@@ -108,16 +109,16 @@ class Browser:
             self._hear(deadline)
 
     def evaluate(self, expression: str) -> Any:
-        """What an expression of JavaScript gives in the page."""
+        """Evaluates a JavaScript expression in the page, and returns its value."""
         return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
     def picture(self, file: Path) -> None:
-        """The whole page as PNG."""
+        """Writes a screenshot of the whole page as PNG."""
         picture = self.ask("Page.captureScreenshot", captureBeyondViewport=True)
         file.write_bytes(base64.b64decode(picture["data"]))
 
     def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """One call; its result."""
+        """Calls a method of the protocol, and returns its result."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session is not None:
@@ -132,10 +133,10 @@ class Browser:
                 return result
 
     def _page(self) -> str | None:
-        """Return the page's target, if it is there yet.
+        """Return the page's target, if it exists already.
 
-        The browser may list its own surfaces sooner, such as the list of tabs, whose size follows from their content:
-        "Target does not support metrics override".
+        The browser may list its own surfaces earlier, such as the list of tabs. Their size depends on their content,
+        and an attempt to set it fails with "Target does not support metrics override".
         """
         targets = self.ask("Target.getTargets")["targetInfos"]
         return next((str(each["targetId"]) for each in targets if each["type"] == "page"), None)

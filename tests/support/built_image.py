@@ -1,7 +1,7 @@
-"""Images that buildah builds by a Dockerfile, and containers of them, without an engine.
+"""Builds images from a Dockerfile with buildah, and runs containers from them without a container engine.
 
-A container here is what an engine makes of an image: process numbers and mounts of its own, a read-only root, the
-image's environment and user. Its network is the machine's.
+A container here has what an engine would give it: its own PID and mount namespaces, a read-only root, and the image's
+environment and user. It shares the machine's network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.support.image_base import PYTHON, Base, base_archive
 from tests.support.kafka_jars import PROJECT
 
 PLATFORMS: Final = ("manylinux_2_17", "manylinux2014", "manylinux_2_28", "manylinux_2_34")
-"""What the bases' C library takes; pip takes a platform that it is given literally."""
+"""The platforms that the C library of the bases supports. pip matches a given platform literally, so all are listed."""
 
 START: Final = """
 root=$1; shift
@@ -34,13 +34,13 @@ mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=1777,size=64m tmpfs "$root/dev/shm"
 exec "$@"
 """
-"""As docker run --read-only: what may be written to is /dev/shm."""
+"""Like docker run --read-only: only /dev/shm is writable."""
 
 NEEDED: Final = ("buildah", "unshare", "nsenter", "chroot", "mount")
 
 
 def obstacle() -> str | None:
-    """Why images cannot be built and run on this machine, if they cannot."""
+    """Return why images cannot be built and run on this machine; None if they can."""
     if absent := [name for name in NEEDED if shutil.which(name) is None]:
         return f"{', '.join(absent)} not installed"
     if os.geteuid() != 0:
@@ -59,18 +59,18 @@ class Image:
     def __init__(self, root: Path, config: Mapping[str, Any], layers: Sequence[int]) -> None:
         self.root = root
         self.config = config
-        """As Docker has it: Entrypoint, Env, Healthcheck, User, …"""
+        """The configuration in Docker's form: Entrypoint, Env, Healthcheck, User, …"""
         self.layers = layers
-        """The size of each in bytes, its base's first."""
+        """The size of each layer in bytes, those of the base first."""
 
     def container(self, *arguments: str, entry_point: Sequence[str] | None = None) -> list[str]:
-        """The command that runs the image's entry point, or another, as the first process of a container."""
+        """Return a command that runs the image's entry point, or a given one, as the first process of a container."""
         isolate = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-e", "-c", START, "sh"]
         program = self.config["Entrypoint"] if entry_point is None else entry_point
         return [*isolate, str(self.root), *self._inside([*program, *arguments])]
 
     def beside(self, first: int, *command: str) -> list[str]:
-        """The command that runs another one in the container whose first process is `first`, as docker exec does."""
+        """Return a command that runs `command` in the container whose first process is `first`, like docker exec."""
         return ["nsenter", f"--target={first}", "--mount", "--pid", *self._inside(command)]
 
     def _inside(self, command: Sequence[str]) -> list[str]:
@@ -80,9 +80,9 @@ class Image:
 
 
 class Builder:
-    """buildah with a store of its own in `folder`, which is empty or was filled by another Builder.
+    """Runs buildah with its own store in `folder`, which is empty or was filled by another Builder.
 
-    Dependencies come from a folder of wheels that the machine's own pip has downloaded, so that builds need no network.
+    Dependencies come from a folder of wheels that pip downloads on the machine, so that builds need no network.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -98,13 +98,13 @@ class Builder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._buildah("rm", "--all")  # what is mounted cannot be deleted
+        self._buildah("rm", "--all")  # a mounted folder cannot be deleted
 
     def take_base(self, tag: str, base: Base) -> None:
-        """Puts a base into the store under the name that a Dockerfile knows.
+        """Puts a base into the store under the name that a Dockerfile uses.
 
         Raises:
-            BaseError: it has not been made.
+            BaseError: the base has not been built.
             BuildError: buildah cannot run on this machine.
         """
         container = self._first_container()
@@ -117,15 +117,15 @@ class Builder:
             container = self._buildah("from", "scratch")
             self._buildah("mount", container)
         except BuildError:
-            self._driver = "vfs"  # slower, but it needs no file system of the kernel's
+            self._driver = "vfs"  # slower, but it needs no support from the kernel
             container = self._buildah("from", "scratch")
         return container
 
     def download(self, python: str) -> None:
-        """Has the wheels of everything that the image installs, and of what builds ours; `python` has pip.
+        """Downloads the wheels that the image installs, and those that build this project's wheel; `python` has pip.
 
         Raises:
-            BuildError: they cannot be had.
+            BuildError: the download failed.
         """
         project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
         extras = project["project"]["optional-dependencies"]
@@ -174,7 +174,7 @@ class Builder:
         return Image(root, inspected["Docker"]["config"], [layer["size"] for layer in layers])
 
     def _buildah(self, *arguments: str) -> str:
-        """Its standard output. Isolation by `chroot` works inside of containers, too."""
+        """Run buildah and return its standard output. Isolation by `chroot` also works inside containers."""
         place = self._folder / self._driver
         store = (f"--root={place}", f"--runroot={place}-run", f"--storage-driver={self._driver}")
         command = ["buildah", *store, *arguments]

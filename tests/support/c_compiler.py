@@ -1,7 +1,7 @@
-"""Whether this machine can compile extension modules: a C compiler, and the headers of this Python.
+"""Checks whether this machine can compile extension modules: it needs a C compiler and the headers of this Python.
 
-`python -m tests.support.c_compiler WHAT` prints nothing if it can. Otherwise it prints one line, WHAT and the reason,
-and exits with 1. It needs nothing but the standard library.
+`python -m tests.support.c_compiler WHAT` prints nothing if it can. Otherwise it prints one line with WHAT and the
+reason, and exits with 1. It uses only the standard library.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import sysconfig
 
 
 def obstacle() -> str | None:
-    """Return why extension modules cannot be compiled here; None where they can.
+    """Return why extension modules cannot be compiled here; None if they can.
 
-    The compiler is the one that setuptools takes: `CC` of the environment, or the one that this Python was built with.
+    The compiler is the one that setuptools uses: `CC` from the environment, or the one that built this Python.
     """
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     headers = [f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")]

@@ -1,4 +1,4 @@
-"""Where what was fetched or built once is kept for later test runs."""
+"""The cache folder, which keeps downloads and builds for later test runs."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import os
 from pathlib import Path
 
 CACHE = "PROCESSOR_TEST_CACHE"
-"""Names another folder than `.cache` in the source tree."""
+"""The environment variable that names a cache folder other than `.cache` in the source tree."""
 
 
 def cache_folder() -> Path:
-    """It need not exist yet."""
+    """Return the cache folder, which may not exist yet."""
     named = os.environ.get(CACHE)
     return Path(named) if named else Path(__file__).resolve().parents[2] / ".cache"
 
 
 def keep(built: Path, place: Path) -> None:
-    """Moves what was built to its place. Two test runs may build the same at once: the first rename wins."""
+    """Moves a finished build to its place. Two test runs may build the same thing at once: the first rename wins."""
     try:
         built.rename(place)
     except OSError:
-        if not place.is_dir():  # else another run was first, and what it built is as good
+        if not place.is_dir():  # otherwise another run was first, and its build is equivalent
             raise

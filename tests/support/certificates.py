@@ -1,4 +1,4 @@
-"""Certificates for a test: an authority of its own, a server's and a client's, as PEM files."""
+"""Certificates for a test as PEM files: a test's own authority, and certificates of servers and clients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Pair(NamedTuple):
 
 
 class Authority:
-    """Signs for loopback."""
+    """A certificate authority that issues certificates for loopback."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -34,7 +34,7 @@ class Authority:
         self.certificate.write_bytes(_pem(certificate.sign(self._key, hashes.SHA256())))
 
     def issue(self, name: str, hours: int = 24) -> Pair:
-        """A certificate for 127.0.0.1 that expires in so many hours; negative for one that has expired."""
+        """Issue a certificate for 127.0.0.1 that expires in `hours`; a negative number issues an expired one."""
         key = ec.generate_private_key(ec.SECP256R1())
         address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
         unsigned = _unsigned(_named(name), self._name, key.public_key(), hours).add_extension(address, critical=False)

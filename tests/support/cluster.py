@@ -1,4 +1,4 @@
-"""What a test puts into a cluster and what it finds there, through plain clients."""
+"""Creates, fills and reads topics and groups of a cluster with plain clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 Text = bytes | str | None
 Headers = Sequence[tuple[str, bytes | None]] | None
 Row = tuple[Text, Text] | tuple[Text, Text, Headers]
-"""A record to produce: key, value and, where there are any, headers."""
+"""A record to produce: key, value and, optionally, headers."""
 
 SECONDS = 60.0
 
@@ -29,7 +29,7 @@ NO_LEADER = {
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.OFFSET_NOT_AVAILABLE,
 }
-"""Errors of a partition that was just created, or whose leader was just elected: it does not know of it yet."""
+"""Errors of a partition that was just created, or whose leader was just elected and does not know it yet."""
 
 NO_COORDINATOR = {
     KafkaError.NOT_COORDINATOR,
@@ -39,19 +39,19 @@ NO_COORDINATOR = {
 }
 """Errors of a group in a new cluster, after a broker's restart, or while a transaction with its offsets ends."""
 
-# Neither idempotent, which takes half a second to begin, nor with retries, which could repeat a record: a send that
-# meets trouble fails its test. One that produces through trouble asks for `enable_idempotence=True, retries=1000`.
+# Not idempotent, since that takes half a second to start, and without retries, since they could duplicate a record: a
+# failed send fails its test. A test that produces during faults passes `enable_idempotence=True, retries=1000`.
 PRODUCER = {"partitioner": "murmur2_random", "acks": "all", "retries": 0, "linger.ms": 2, "log_level": 0}
 
 
 def create_topic(bootstrap_servers: str, name: str, partitions: int = 4, **config: object) -> str:
-    """Makes a topic and returns its name; `cleanup_policy="compact"` stands for `cleanup.policy=compact`."""
+    """Creates a topic and returns its name; `cleanup_policy="compact"` sets `cleanup.policy=compact`."""
     spelled = {key.replace("_", "."): str(value) for key, value in config.items()}
     return create(bootstrap_servers, NewTopic(name, num_partitions=partitions, replication_factor=1, config=spelled))
 
 
 def create(bootstrap_servers: str, topic: NewTopic) -> str:
-    """Makes a topic and returns its name."""
+    """Creates a topic and returns its name."""
     admin = admin_of(bootstrap_servers)
     admin.create_topics([topic], operation_timeout=SECONDS)[topic.topic].result(SECONDS)
     wait_for_leaders(admin, topic.topic, topic.num_partitions)
@@ -59,20 +59,20 @@ def create(bootstrap_servers: str, topic: NewTopic) -> str:
 
 
 def grow(bootstrap_servers: str, topic: str, partitions: int) -> None:
-    """Gives a topic so many partitions, and returns once each has a leader."""
+    """Increases a topic's partitions to this number, and returns once each has a leader."""
     admin = admin_of(bootstrap_servers)
     admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(SECONDS)
     wait_for_leaders(admin, topic, partitions)
 
 
 def delete(bootstrap_servers: str, topic: str) -> None:
-    """Deletes a topic, and returns once the broker lists it no more."""
+    """Deletes a topic, and returns once the broker no longer lists it."""
     admin_of(bootstrap_servers).delete_topics([topic])[topic].result(SECONDS)
     wait_gone(bootstrap_servers, topic)
 
 
 def wait_gone(bootstrap_servers: str, name: str) -> None:
-    """Waits until a deleted topic is no more."""
+    """Waits until a deleted topic is gone."""
     admin = admin_of(bootstrap_servers)
     until(lambda: name not in admin.list_topics(timeout=SECONDS).topics, f"topic {name} is gone", SECONDS, pause=0.05)
 
@@ -86,10 +86,10 @@ def produce(
     seconds: float = SECONDS,
     **config: object,
 ) -> list[tuple[int, int]]:
-    """Produces records with the partitioner of this system, waits for all, and returns (partition, offset) of each.
+    """Produces records with this project's partitioner, waits for all, and returns (partition, offset) of each.
 
     Raises:
-        AssertionError: some are not acknowledged within `seconds`.
+        AssertionError: some records are not acknowledged within `seconds`.
     """
     spelled: dict[str, object] = {key.replace("_", "."): value for key, value in config.items()}
     producer = Producer({"bootstrap.servers": bootstrap_servers, **PRODUCER, **spelled})
@@ -103,7 +103,7 @@ def produce(
 
 
 def read_all(bootstrap_servers: str, topic: str) -> list[Message]:
-    """Every committed record that is in the topic now, by partition and offset."""
+    """Return every committed record that is now in the topic, by partition and offset."""
     wait_for_markers(bootstrap_servers, topic)
     consumer = _reader(bootstrap_servers)
     try:
@@ -114,11 +114,11 @@ def read_all(bootstrap_servers: str, topic: str) -> list[Message]:
 
 
 def wait_for_markers(bootstrap_servers: str, topic: str) -> None:
-    """Waits until every transaction that has records in the topic now has ended there.
+    """Waits until every transaction that now has records in the topic has ended there.
 
-    Brokers acknowledge a commit or an abort before its markers are in the partitions. Until then no reader gets the
-    records of the transaction, and a marker may still move the end. The transaction of a killed producer ends with its
-    timeout.
+    Brokers acknowledge a commit or an abort before they write its markers to the partitions. Until then, no reader gets
+    the transaction's records, and a marker can still move the end offset. The transaction of a killed producer ends
+    with its timeout.
     """
     ends = end_offsets(bootstrap_servers, topic)
 
@@ -130,7 +130,7 @@ def wait_for_markers(bootstrap_servers: str, topic: str) -> None:
 
 
 def headers_of(message: Message) -> dict[str, bytes]:
-    """A record's headers, of a name that repeats the last."""
+    """Return a record's headers; if a name repeats, the last value."""
     pairs = cast(list[tuple[str, bytes | None]], message.headers() or [])
     return {name: text or b"" for name, text in pairs}
 
@@ -138,7 +138,7 @@ def headers_of(message: Message) -> dict[str, bytes]:
 def end_offsets(
     bootstrap_servers: str, topic: str, isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
 ) -> dict[int, int]:
-    """The end offset of each partition; with the other isolation level, only up to the first open transaction."""
+    """Return the end offset of each partition; with READ_COMMITTED, only up to the first open transaction."""
     return _ends(admin_of(bootstrap_servers), topic, isolation)
 
 
@@ -156,9 +156,10 @@ def _ends(
 
 
 def committed(bootstrap_servers: str, group: str, topic: str) -> dict[int, TopicPartition]:
-    """What the group has committed for each partition of the topic, with its metadata.
+    """Return the group's committed offset for each partition of the topic, with its metadata.
 
-    A coordinator confirms a transaction a moment before it shows the offsets: after one, wait for what is expected.
+    A coordinator confirms a transaction shortly before it shows the offsets. After a transaction, wait for the expected
+    offsets.
     """
     asker = _asker(bootstrap_servers, group)
     numbers = asker.list_topics(topic, SECONDS).topics[topic].partitions
@@ -168,9 +169,9 @@ def committed(bootstrap_servers: str, group: str, topic: str) -> dict[int, Topic
 
 
 def commit(bootstrap_servers: str, group: str, *places: TopicPartition) -> None:
-    """Commits for a group whose members have left or are about to, as another tool would."""
+    """Commits offsets as another tool would, for a group whose members have left or are about to leave."""
     client = _client_of(bootstrap_servers, group)
-    errors = {*NO_COORDINATOR, KafkaError.UNKNOWN_MEMBER_ID}  # the last is the answer while there is a member
+    errors = {*NO_COORDINATOR, KafkaError.UNKNOWN_MEMBER_ID}  # the last is the answer while the group has a member
     try:
         _until_accepted(lambda: _without_errors(client.commit(offsets=list(places), asynchronous=False) or []), errors)
     finally:
@@ -178,12 +179,12 @@ def commit(bootstrap_servers: str, group: str, *places: TopicPartition) -> None:
 
 
 def wait_without_members(bootstrap_servers: str, group: str) -> None:
-    """Waits until a group that exists has no members."""
+    """Waits until an existing group has no members."""
     until(lambda: not members(bootstrap_servers, group), lambda: f"group {group} has members", SECONDS, 0.05)
 
 
 def members(bootstrap_servers: str, group: str) -> list[MemberDescription]:
-    """The members of a group that exists, as its coordinator knows them."""
+    """Return the members of an existing group, as its coordinator knows them."""
     admin = admin_of(bootstrap_servers)
 
     def ask() -> list[MemberDescription]:
@@ -193,7 +194,7 @@ def members(bootstrap_servers: str, group: str) -> list[MemberDescription]:
 
 
 def _until_accepted(ask: Callable[[], T], errors: Collection[int]) -> T:
-    """Repeats a request while it is refused with one of these errors."""
+    """Repeats a request while it fails with one of these errors."""
     deadline = time.monotonic() + SECONDS
     while True:
         try:
@@ -213,7 +214,7 @@ def _without_errors(places: list[TopicPartition]) -> list[TopicPartition]:
 
 
 def lag(bootstrap_servers: str, group: str, topic: str) -> int:
-    """Records between the group's committed offsets and the topic's ends, as `kafka-consumer-groups` reports them."""
+    """Return the records between the group's committed offsets and the end offsets, like `kafka-consumer-groups`."""
     places = committed(bootstrap_servers, group, topic)
     ends = end_offsets(bootstrap_servers, topic)
     return sum(end - (places[number].offset if number in places else 0) for number, end in ends.items())
@@ -221,18 +222,18 @@ def lag(bootstrap_servers: str, group: str, topic: str) -> int:
 
 @lru_cache(maxsize=4)
 def admin_of(bootstrap_servers: str) -> AdminClient:
-    """An admin client that says nothing on stderr, the same for everybody who asks.
+    """Return an admin client that logs nothing on stderr. All callers share it.
 
-    One that went with each question would take unanswered ones with it, and once took the whole process.
+    A client that is closed after each request drops unanswered requests, and once crashed the whole process.
     """
     return AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
 
 
 @lru_cache(maxsize=4)
 def _asker(bootstrap_servers: str, group: str) -> Consumer:
-    """A client that asks in the group's name and never joins it.
+    """Return a client that makes requests for the group without joining it.
 
-    Not an admin client: one that asks for a group's offsets while its broker is killed can take the process with it.
+    It is not an admin client: that can crash the process if the broker is killed while it requests a group's offsets.
     """
     return _client_of(bootstrap_servers, group)
 
@@ -244,9 +245,9 @@ def _client_of(bootstrap_servers: str, group: str) -> Consumer:
 
 
 def wait_for_leaders(admin: AdminClient, name: str, partitions: int) -> None:
-    """Waits until the broker knows the topic with so many partitions, and leads them.
+    """Waits until the broker knows this number of partitions of the topic, and leads them.
 
-    Their creation is answered before, and the metadata name a leader before it leads.
+    The broker confirms their creation earlier, and its metadata name a leader before that broker leads.
     """
 
     def has_leaders() -> bool:

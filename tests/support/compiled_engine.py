@@ -1,4 +1,4 @@
-"""Which modules of the engine a compiled wheel has in C, and how: the hook `mypyc` of pyproject.toml."""
+"""Which modules of the engine a compiled wheel contains as C, from the hook `mypyc` in pyproject.toml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Kafka broker from Docker, where there is no Java."""
+"""A Kafka broker in Docker, for machines without Java."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.support.server_properties import server_properties
 START_SECONDS = 60.0
 IMAGE = "apache/kafka"
 WITHOUT_IMAGE = ("3.3.2",)
-"""Versions that tests ask for and that are older than the first image, 3.7.0."""
+"""Versions that tests use and that are older than the first image, 3.7.0."""
 
 
 def docker_answers() -> bool:
-    """Whether there is a working Docker engine."""
+    """Return whether a Docker engine is running."""
     if shutil.which("docker") is None:
         return False
     asked = subprocess.run(["docker", "info"], capture_output=True, stdin=subprocess.DEVNULL, check=False)
@@ -30,7 +30,7 @@ def docker_answers() -> bool:
 
 
 class DockerBroker:
-    """As `JavaBroker`, in a container that is removed at the end."""
+    """Like `JavaBroker`, in a container that is removed at the end."""
 
     def __init__(
         self,
@@ -49,14 +49,14 @@ class DockerBroker:
 
     @property
     def bootstrap_servers(self) -> str:
-        """The broker's address; it stays the same over a restart."""
+        """The broker's address, which survives a restart."""
         return f"127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Starts it, on the data that is there, and returns when it answers.
+        """Starts the broker with its existing data, and returns when it answers.
 
         Raises:
-            RuntimeError: it did not answer in time; the message holds its last words.
+            RuntimeError: it did not answer in time; the message contains the end of its log.
         """
         if self._created:
             _docker("start", self._name)
@@ -70,23 +70,23 @@ class DockerBroker:
                 raise RuntimeError(f"the Kafka broker did not start; its last words:\n{self._last_words()}")
 
     def stop(self) -> None:
-        """Stops it in order. It can be started again."""
+        """Stops the broker gracefully. It can be started again."""
         _docker("stop", "-t", "30", self._name)
 
     def kill(self) -> None:
-        """Ends it as a crash would. It can be started again."""
+        """Kills the broker, like a crash. It can be started again."""
         _docker("kill", self._name)
 
     def pause(self) -> None:
-        """Suspends it: its connections stay open without a response."""
+        """Suspends the broker: its connections stay open, but it does not respond."""
         _docker("pause", self._name)
 
     def resume(self) -> None:
-        """Goes on after `pause`."""
+        """Resumes the broker after `pause`."""
         _docker("unpause", self._name)
 
     def restart(self) -> None:
-        """Stops it, and starts it on the same port and the same data."""
+        """Stops the broker, and starts it with the same port and the same data."""
         self.stop()
         self.start()
 
@@ -102,7 +102,7 @@ class DockerBroker:
         self._discard()
 
     def _env(self) -> list[str]:
-        # The image's rule for a property's name: KAFKA_ in front, and a dot becomes an underscore.
+        # The image derives variable names from property names: prefix KAFKA_, upper case, underscores instead of dots.
         names = {f"KAFKA_{key.upper().replace('.', '_')}": value for key, value in self._properties.items()}
         return [part for name, value in names.items() for part in ("-e", f"{name}={value}")]
 

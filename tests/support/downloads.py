@@ -1,4 +1,4 @@
-"""Commands that fetch from package registries: a registry may fail for a moment, and caches are shared by test runs."""
+"""Commands that download from package registries. A registry may fail temporarily, and test runs share caches."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ PAUSE: Final = 3.0
 """Seconds before another attempt."""
 
 MAVEN: Final = ("mvn", "-q", "-B", "-U")
-"""With `-U`, Maven asks again for what it could not fetch before."""
+"""With `-U`, Maven retries downloads that failed earlier."""
 
 
 def fetched(
     command: Sequence[str], folder: Path, *, seconds: float = 600.0, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder, and again where it fails. Return its last run, with both outputs as standard output.
+    """Run a command in a folder, and repeat it if it fails. Return the last run, with stderr merged into stdout.
 
     Args:
         command: a command that may run more than once.
-        folder: its working folder.
-        seconds: how long all attempts may take together. A run that is ended for this has the exit code 124.
-        env: its environment; None is that of this process.
+        folder: its working directory.
+        seconds: how long all attempts may take together. A run that exceeds this has the exit code 124.
+        env: its environment; None means that of this process.
     """
     deadline = time.monotonic() + seconds
     done = _run(command, folder, seconds, env)
@@ -62,7 +62,7 @@ def _run(
 
 @contextmanager
 def only_maven() -> Iterator[None]:
-    """Inside, no other test run of this user runs Maven: two that fill its local repository at once damage it."""
+    """Keep other test runs of this user from running Maven: concurrent downloads damage its local repository."""
     file = Path(tempfile.gettempdir()) / f"processor-test-maven-{os.getuid()}"
     with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o600)) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

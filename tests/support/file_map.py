@@ -1,4 +1,4 @@
-"""Writes the file map in docs/DESIGN.md, from the docstrings of the tree: `python -m tests.support.file_map`."""
+"""Writes the file map in docs/DESIGN.md from docstrings: `python -m tests.support.file_map`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ END = "<!-- To here. -->\n"
 
 
 def file_map() -> str:
-    """Return the map: each folder with its two sentences, and each of its modules with its first."""
+    """Return the map: the docstring of each folder, and the first sentence of each module's docstring."""
     top = ROOT / "processor"
     folders = sorted(package.parent for package in top.rglob("__init__.py") if package.parent != top)
     return _modules(top) + "".join(
@@ -21,7 +21,7 @@ def file_map() -> str:
 
 
 def with_map(text: str) -> str:
-    """Return the text of the design with the present map in it."""
+    """Return the text of the design with the current map."""
     before, rest = text.split(BEGIN)
     return f"{before}{BEGIN}\n{file_map()}\n{END}{rest.split(END, 1)[1]}"
 

@@ -1,4 +1,4 @@
-"""A command as the first process of a container: of a PID namespace, with a root that is read-only."""
+"""Runs a command as the first process of a container: in a PID namespace with a read-only root."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import Final
 import pytest
 
 MEMORY: Final = Path("/dev/shm")
-"""Where a container may write all the same."""
+"""A folder that remains writable in a container."""
 
 READ_ONLY: Final = 'mount --make-rprivate / && mount -o remount,bind,ro / && exec "$@"'
 CONTAINER: Final = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
 def container() -> list[str]:
-    """The command that runs another as a container's first process; skips the test where that may not be done."""
+    """Return a prefix that runs a command as a container's first process; skips the test if that is not permitted."""
     command = [*CONTAINER, "sh", "-c", READ_ONLY, "sh"]
     if (
         shutil.which("unshare") is None
@@ -33,7 +33,7 @@ def container() -> list[str]:
 
 @contextmanager
 def writable_folder() -> Iterator[Path]:
-    """A new folder that a container can write to; skips the test where there is no such place."""
+    """Yield a new folder that a container can write to; skips the test if there is none."""
     if not os.access(MEMORY, os.W_OK):
         pytest.skip("there is no /dev/shm here")
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:

@@ -1,4 +1,4 @@
-"""Programs in Go that the monitoring and docker-compose.yml are tried on, built once into a cache folder."""
+"""Go programs that test the monitoring and docker-compose.yml, built once into the cache folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from tests.support.cache import cache_folder
 
 BUILD_SECONDS: Final = 900.0
-"""A build that has not ended by then waits for a network that does not answer."""
+"""A build that takes longer is waiting for a network that does not answer."""
 
 _VICTORIA = "github.com/VictoriaMetrics/VictoriaMetrics/app"
 _CONTRIB = "github.com/open-telemetry/opentelemetry-collector-contrib"
@@ -40,7 +40,7 @@ exporters: [{{gomod: {_CORE}/exporter/otlphttpexporter {_COLLECTOR}}}]
 
 
 class BuildError(Exception):
-    """Go could not build a program; the message holds what it said."""
+    """Go could not build a program; the message contains its output."""
 
 
 class Tool(NamedTuple):
@@ -48,18 +48,18 @@ class Tool(NamedTuple):
 
     name: str
     make: Callable[[Path, float], Path]
-    """Builds it inside an empty folder until then (monotonic), and says where."""
+    """Builds the program in an empty folder before a deadline (monotonic clock), and returns its path."""
 
     @property
     def path(self) -> Path:
-        """Where it is kept once it is built."""
+        """The path of the program in the cache."""
         return cache_folder() / "tools" / self.name
 
     def built(self, seconds: float = BUILD_SECONDS) -> Path:
-        """Where it is; it is built first where it has not been yet.
+        """Return the path of the program, which is built first if it is not in the cache.
 
         Raises:
-            BuildError: Go is missing, or could not build it within `seconds`.
+            BuildError: Go is not installed, or could not build the program within `seconds`.
         """
         if not self.path.exists():
             if not available():
@@ -71,19 +71,22 @@ class Tool(NamedTuple):
 
 
 def available() -> bool:
-    """Whether this machine can build them."""
+    """Return whether this machine can build Go programs."""
     return shutil.which("go") is not None
 
 
 def install(package: str, folder: Path, until: float, *, options: tuple[str, ...] = ()) -> Path:
-    """The program of a package (with `@` and its version), built into an empty folder until then (monotonic)."""
+    """Build the program of a package (`PATH@VERSION`) in an empty folder, and return its path.
+
+    `until` is the deadline on the monotonic clock.
+    """
     go(["go", "install", *options, package], until, GOBIN=str(folder))
     (program,) = folder.iterdir()
     return program
 
 
 def _collector(parts: str, folder: Path, until: float) -> Path:
-    """With what a configuration asks for, as its contrib image has it."""
+    """Build a collector with the given components, of the versions in its contrib image."""
     builder = install(f"{_CORE}/cmd/builder@{_COLLECTOR}", folder, until)
     config = folder / "builder.yaml"
     config.write_text(parts.replace("FOLDER", str(folder)))
@@ -92,10 +95,10 @@ def _collector(parts: str, folder: Path, until: float) -> Path:
 
 
 def go(command: list[str], until: float, cwd: Path | None = None, **env: str) -> None:
-    """Runs a command of Go, in a process group of its own: its compilers are to end with it.
+    """Runs a Go command in its own process group, so that its compilers end with it.
 
     Raises:
-        BuildError: it fails, or has not ended by `until` (monotonic).
+        BuildError: it fails, or has not ended by `until` (monotonic clock).
     """
     with subprocess.Popen(
         command,
@@ -118,30 +121,30 @@ def go(command: list[str], until: float, cwd: Path | None = None, **env: str) ->
 
 
 VICTORIA_METRICS: Final = Tool("victoria-metrics-v1.151.0", partial(install, f"{_VICTORIA}/victoria-metrics@v1.151.0"))
-"""A store that takes OTLP and answers PromQL."""
+"""A store that accepts OTLP and answers PromQL."""
 VMALERT: Final = Tool("vmalert-v1.151.0", partial(install, f"{_VICTORIA}/vmalert@v1.151.0"))
-"""What evaluates Prometheus' rule files."""
+"""Evaluates Prometheus rule files."""
 PROMTOOL: Final = Tool(
     "promtool-v0.316.0",
     partial(install, "github.com/prometheus/prometheus/cmd/promtool@v0.316.0", options=("-tags", "remove_all_sd")),
 )
-"""What checks and tests Prometheus' rule files; without the service discoveries, whose modules are huge."""
+"""Checks and tests Prometheus rule files. It is built without service discovery, whose modules are huge."""
 COLLECTOR: Final = Tool(f"otelcol-{_COLLECTOR}", partial(_collector, BUILDER))
 """The OpenTelemetry Collector, which reads logs."""
 TRACES: Final = Tool(f"otelcol-traces-{_COLLECTOR}", partial(_collector, TRACES_BUILDER))
-"""The OpenTelemetry Collector, which takes traces."""
+"""The OpenTelemetry Collector, which receives traces."""
 COMPOSE: Final = Tool("docker-compose-v5.0.2", partial(install, "github.com/docker/compose/v5/cmd@v5.0.2"))
-"""Docker Compose, as a program of its own. A minute to build."""
+"""Docker Compose as a standalone program. It takes a minute to build."""
 
 SERVERS: Final = (VICTORIA_METRICS, VMALERT, COLLECTOR)
 MONITORING: Final = (*SERVERS, PROMTOOL, TRACES)
 
 
 def build(tools: Sequence[Tool], seconds: float) -> None:
-    """Builds programs before the tests that need them, which are not to take minutes.
+    """Builds programs before the tests that need them, so that the tests do not take minutes.
 
-    What cannot be built, or not in so many seconds together, is reported and no failure: the tests that need it are
-    skipped. Go keeps what it has compiled, so that the next time goes on from there.
+    A program that cannot be built within the total time is reported, but this is not a failure: the tests that need it
+    are skipped. Go caches compiled packages, so that the next build continues from there.
     """
     until = time.monotonic() + seconds
     for tool in tools:

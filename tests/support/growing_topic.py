@@ -1,4 +1,4 @@
-"""A topic that grows while tasks go into it, and the order in which the tasks of each session were produced."""
+"""A topic that gains partitions while tasks are produced to it, and the order in which each session's were produced."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FLUSH_SECONDS = 30.0
 
 
 class Stream:
-    """One producer with this system's partitioner, which sees by itself that its topic has grown."""
+    """One producer with this project's partitioner, which detects by itself that its topic has new partitions."""
 
     def __init__(self, work: Scenario, sessions: int, refresh: float = 0.3) -> None:
-        """`refresh`: how often it asks for the topic's partitions, in seconds."""
+        """`refresh` is the interval in seconds at which the producer requests the topic's partitions."""
         self.produced: dict[str, list[Place | None]] = defaultdict(list)
         """The places of each session's tasks, in the order in which they were produced."""
         self._work = work
@@ -41,7 +41,7 @@ class Stream:
         )
 
     def produce(self, tasks: int, value: bytes = b"") -> None:
-        """Produces so many tasks, the sessions in turn."""
+        """Produces `tasks` tasks, the sessions in turn."""
         for _ in range(tasks):
             session = f"s{self._count % self._sessions}"
             self._count += 1
@@ -52,14 +52,14 @@ class Stream:
             self._producer.poll(0)
 
     def flush(self) -> None:
-        """Waits until everything is acknowledged, and adds it to the scenario's places."""
+        """Waits until all tasks are acknowledged, and sets the scenario's places to theirs."""
         assert self._producer.flush(FLUSH_SECONDS) == 0, "some tasks of the stream were not acknowledged"
         if any(place is None for places in self.produced.values() for place in places):
             self._find_repeats()
         self._work.places = self.places
 
     def _find_repeats(self) -> None:
-        """Finds the tasks that were acknowledged without offset, since a broker detected a repeated request."""
+        """Finds the tasks that were acknowledged without an offset because a broker detected a repeated request."""
         known = set(self.places)
         records = cluster.read_all(self._work.servers, self._work.topic)
         for record in sorted(records, key=lambda record: record.timestamp()):
@@ -69,7 +69,7 @@ class Stream:
                 places[places.index(None)] = place
 
     def until_it_knows(self, partitions: int) -> None:
-        """Waits until the producer itself sends to so many partitions."""
+        """Waits until the producer itself knows this number of partitions."""
 
         def count() -> bool:
             self._producer.poll(0.05)
@@ -81,7 +81,7 @@ class Stream:
 
     @contextmanager
     def flowing(self, rate: float) -> Iterator[None]:
-        """Produces so many tasks a second meanwhile."""
+        """Produces `rate` tasks per second inside the `with` block."""
         ended = threading.Event()
 
         def produce() -> None:
@@ -106,11 +106,11 @@ class Stream:
         return [place for places in self.produced.values() for place in places if place is not None]
 
     def moved(self) -> int:
-        """How many sessions have tasks in more than one partition."""
+        """Return how many sessions have tasks in more than one partition."""
         return sum(len({place.partition for place in places if place}) > 1 for places in self.produced.values())
 
     def faults(self, given_up: Collection[Place] = (), *, replays_in_process: bool = False) -> dict[str, list[Finding]]:
-        """What was lost, out of order or overlapping, over all partitions that a session was in."""
+        """Return the tasks that were lost, out of order or overlapping, over all partitions of each session."""
         numbers = {p: n for places in self.produced.values() for n, p in enumerate(places) if p is not None}
         entries = [_of_session(entry, numbers[entry.place]) for entry in self._work.own_entries()]
         expected = {Place(f"{self._work.topic}/{s}", 0, n) for s, ps in self.produced.items() for n in range(len(ps))}
@@ -139,10 +139,10 @@ class Stream:
 
 
 def grow(work: Scenario, partitions: int) -> None:
-    """Gives the topic so many partitions, and returns once the broker knows them."""
+    """Increases the topic's partitions to this number, and returns once the broker knows them."""
     cluster.grow(work.servers, work.topic, partitions)
 
 
 def _of_session(entry: Entry, number: int) -> Entry:
-    """The entry as if the session were a partition of its own."""
+    """Return the entry as if the session were its own partition."""
     return msgspec.structs.replace(entry, topic=f"{entry.topic}/{entry.session}", partition=0, offset=number)

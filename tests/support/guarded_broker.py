@@ -1,4 +1,4 @@
-"""A broker that asks who is there: SASL/SCRAM, TLS and access control lists, beside a door of the test's own."""
+"""A broker with authentication and authorization (SASL, TLS, ACLs), and an open listener for the test itself."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.until import until
 
 SECONDS = 30.0
 UNSECURED = "org.apache.kafka.common.security.oauthbearer.internals.unsecured"
-"""It accepts unsigned tokens."""
+"""The package of the broker's callback handler that accepts unsigned tokens."""
 
 PLAINTEXT = "PLAINTEXT://127.0.0.1:{port}"
 
@@ -40,7 +40,7 @@ Row = tuple[ResourceType, str, ResourcePatternType, str, str, AclOperation, AclP
 
 
 class Right(NamedTuple):
-    """One row of an access control list: what may be done, with which resource."""
+    """One entry of an access control list: an allowed operation on a resource."""
 
     operation: AclOperation
     kind: ResourceType
@@ -48,12 +48,12 @@ class Right(NamedTuple):
 
 
 class GuardedBroker:
-    """Four doors: one without a guard, where the test itself goes in and out, SASL, SASL over TLS, and mutual TLS.
+    """A broker with four listeners: an open one for the test itself, SASL, SASL over TLS, and mutual TLS.
 
-    SASL is SCRAM, and by the first SASL door also OAUTHBEARER, with tokens in JSON that are not signed.
+    Both SASL listeners accept SCRAM. The one without TLS also accepts OAUTHBEARER, with unsigned JSON web tokens.
 
-    `User:ANONYMOUS`, the principal of the unguarded door, is the only super user; all others need a right for
-    whatever they do.
+    `User:ANONYMOUS`, the principal of the open listener, is the only super user; all others need a permission for each
+    operation.
     """
 
     def __init__(self, folder: Path, sasl_port: int, sasl_tls_port: int, tls_port: int) -> None:
@@ -88,11 +88,11 @@ class GuardedBroker:
                 for key, value in {
                     "sasl.jaas.config": "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;",
                     "sasl.server.callback.handler.class": f"{UNSECURED}.OAuthBearerUnsecuredValidatorCallbackHandler",
-                    # A connection ends with its token, if that is not renewed, and with this at the latest.
+                    # A connection ends with its token unless it authenticates again, and after this time at the latest.
                     "connections.max.reauth.ms": "60000",
                 }.items()
             },
-            # No test waits for the end of such a session, and a token or a login must not be late because of one.
+            # No test waits until such a session expires, and a slow token or login must not let one expire.
             "group.consumer.session.timeout.ms": "30000",
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(keystore),
@@ -105,11 +105,11 @@ class GuardedBroker:
 
     @property
     def admin(self) -> AdminClient:
-        """An admin client that comes in by the unguarded door."""
+        """An admin client that is connected to the open listener."""
         return cluster.admin_of(self.broker.bootstrap_servers)
 
     def add_user(self, name: str, password: str) -> None:
-        """Adds a SCRAM user without any permission yet, or changes its password. Returns once it can log in."""
+        """Adds a SCRAM user without permissions, or changes its password. Returns once the user can log in."""
         info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
         upsertion = UserScramCredentialUpsertion(name, info, password.encode())
         admin = self.admin
@@ -125,7 +125,7 @@ class GuardedBroker:
         until(lambda: all(self._has(principal, right) for right in rights), f"the broker knows what {principal} may do")
 
     def take_away(self, principal: str, *rights: Right) -> None:
-        """Revokes permissions, and returns when the broker enforces that from the next request on."""
+        """Revokes permissions, and returns when the broker enforces this from the next request on."""
         admin = self.admin
         filters = [AclBindingFilter(*_row(principal, right)) for right in rights]
         for taken in admin.delete_acls(filters).values():
@@ -133,12 +133,12 @@ class GuardedBroker:
         until(lambda: not any(self._has(principal, right) for right in rights), "the broker knows no such permission")
 
     def _has(self, principal: str, right: Right) -> bool:
-        """Return whether the broker knows this permission: the controller, which answers a change, knows it first."""
+        """Return whether the broker knows this permission. The controller confirms a change before the broker knows."""
         return bool(self.admin.describe_acls(AclBindingFilter(*_row(principal, right))).result(SECONDS))
 
 
 def scram(user: str, password: str) -> Mapping[str, str]:
-    """What a client says to come in by SCRAM; over TLS, `security.protocol` is another."""
+    """Return the client configuration for SCRAM; over TLS, `security.protocol` must be different."""
     return {
         "security.protocol": "SASL_PLAINTEXT",
         "sasl.mechanism": "SCRAM-SHA-512",
@@ -148,11 +148,11 @@ def scram(user: str, password: str) -> Mapping[str, str]:
 
 
 BEARER: Mapping[str, str] = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "OAUTHBEARER"}
-"""What a client with tokens says."""
+"""The client configuration for tokens."""
 
 
 def unsigned_token(principal: str, seconds: float) -> str:
-    """A JSON web token that is not signed, and expires in `seconds` (RFC 7519, section 6)."""
+    """Return an unsigned JSON web token that expires in `seconds` (RFC 7519, section 6)."""
     now = time.time()
     parts = {"alg": "none"}, {"sub": principal, "iat": now - 1, "exp": now + seconds}
     encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
@@ -160,7 +160,7 @@ def unsigned_token(principal: str, seconds: float) -> str:
 
 
 def mutual_tls(authority: Authority, pair: Pair) -> Mapping[str, str]:
-    """What a client says to come in by its certificate."""
+    """Return the client configuration for authentication by certificate."""
     return {
         "security.protocol": "SSL",
         "ssl.ca.location": str(authority.certificate),
@@ -176,7 +176,7 @@ def _row(principal: str, right: Right) -> Row:
 
 @contextmanager
 def guarded_broker(folder: Path) -> Iterator[GuardedBroker]:
-    """One that runs inside the `with`."""
+    """Yield a broker that runs inside the `with` block."""
     guarded = GuardedBroker(folder, *free_ports(3))
     with guarded.broker:
         yield guarded

@@ -53,7 +53,7 @@ Requires Kafka, and an image with your handlers (or the handlers in `handlers`);
 
 
 def schema() -> str:
-    """The schema of the values, with the current options of the command line."""
+    """Return the schema of the values, with the current options of the command line."""
     document = json.loads(SCHEMA.read_text())
     document["properties"]["config"] = _config()
     document["properties"]["keda"]["properties"]["metadata"] = _metadata()
@@ -75,14 +75,14 @@ def _config() -> dict[str, Any]:
 
 
 def _metadata() -> dict[str, Any]:
-    """Further keys that KEDA reads. KEDA ignores unknown ones, so the schema rejects them."""
+    """Return the schema of further keys that KEDA reads. KEDA ignores unknown keys, so the schema rejects them."""
     names = schema_of(KAFKA_TRIGGER)["properties"].keys() - OF_THE_CHART
     properties = {name: {"type": "string"} for name in sorted(names)}
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
 def _property(entry: Entry) -> dict[str, Any]:
-    """The schema of one option. Null omits an option, so that every option may be null."""
+    """Return the schema of one option. Every option may be null, which omits it."""
     if entry.kind.choices:
         return {"enum": [*entry.kind.choices, None]}
     bounds = {"minimum": entry.option.at_least, "maximum": entry.option.at_most}
@@ -93,7 +93,7 @@ def _property(entry: Entry) -> dict[str, Any]:
 
 
 def readme() -> str:
-    """The chart's README."""
+    """Return the chart's README."""
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     sections = [README_HEAD.format(description=chart["description"]), "## Values", ""]
     rows = ["| value | default | meaning |", "| --- | --- | --- |"]
@@ -102,7 +102,7 @@ def readme() -> str:
 
 
 def _values(file: Path) -> list[tuple[str, str, str]]:
-    """Name, default and comment of each value that has a default on its line, or a comment above it."""
+    """Return name, default and comment of each value that has a default on its line or a comment above it."""
     defaults = yaml.safe_load(file.read_text())
     found: list[tuple[str, str, str]] = []
     path: list[str] = []

@@ -1,7 +1,7 @@
-"""Base images for tests of the Dockerfile: Debian's own Python, where the Dockerfile names the official images.
+"""Base images for tests of the Dockerfile: Debian with its own Python, instead of the official images.
 
-`python -m tests.support.image_base SECONDS` makes each within that time, for tests that run later. It takes Debian's
-mmdebstrap (or debootstrap, at half the speed), root, and a minute for each; they are kept in the cache folder.
+`python -m tests.support.image_base SECONDS` builds each image within that time, for tests that run later. It needs root
+and Debian's mmdebstrap, or debootstrap at half the speed. Each image takes a minute and is kept in the cache folder.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from tests.support.cache import cache_folder
 
 SUITE: Final = "trixie"
 PYTHON: Final = "3.13"
-"""What the suite calls python3, and the Dockerfile's base has as well."""
+"""The version of the suite's python3, which is also that of the Dockerfile's base."""
 
 
 class Base(NamedTuple):
-    """The name of an archive, and what is installed in it."""
+    """The name of an archive, and the packages installed in it."""
 
     name: str
     packages: str
@@ -32,18 +32,18 @@ class Base(NamedTuple):
 SLIM: Final = Base(SUITE, "passwd,python3,python3-venv,python3-pip,ca-certificates")
 WITH_COMPILER: Final = Base(f"{SUITE}-gcc", f"{SLIM.packages},gcc,libc6-dev,python3-dev")
 BUILD_SECONDS: Final = 600.0
-"""A build that has not ended by then waits for a mirror that does not answer."""
+"""A build that takes longer is waiting for a mirror that does not answer."""
 
 
 class BaseError(Exception):
-    """No base can be made on this machine; the message says why, in one line."""
+    """No base can be built on this machine; the message gives the reason in one line."""
 
 
 def base_archive(base: Base, seconds: float = BUILD_SECONDS) -> Path:
-    """The root file system as a tar archive; it is made first where it has not been yet, unless `seconds` is 0.
+    """Return the root file system as a tar archive. If it does not exist it is built first, unless `seconds` is 0.
 
     Raises:
-        BaseError: it cannot be made here, or not within `seconds`.
+        BaseError: it cannot be built here, or not within `seconds`.
     """
     place = cache_folder() / "image" / f"{base.name}.tar"
     if not place.exists():
@@ -75,10 +75,10 @@ def _make(base: Base, folder: Path, seconds: float) -> Path:
 
 
 def _run(command: list[str], folder: Path, seconds: float) -> None:
-    """In a process group of its own: what it has started is to end with it."""
+    """Run a command in its own process group, so that its child processes end with it."""
     process = subprocess.Popen(
         command,
-        env={**os.environ, "TMPDIR": str(folder)},  # what it leaves where it is killed goes with the folder
+        env={**os.environ, "TMPDIR": str(folder)},  # files of a killed command are deleted with the folder
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -99,7 +99,7 @@ def _run(command: list[str], folder: Path, seconds: float) -> None:
 
 
 def main() -> None:
-    """Makes them, or prints why not: tests without them are skipped, which is no failure."""
+    """Builds the bases, or prints why it cannot. This is not a failure: tests that need them are skipped."""
     try:
         for base in (SLIM, WITH_COMPILER):
             print(base_archive(base, float(sys.argv[1]) if len(sys.argv) > 1 else BUILD_SECONDS))

@@ -1,4 +1,4 @@
-"""A Kafka broker of one's own, as a child process."""
+"""A Kafka broker as a child process."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from tests.support.server_properties import server_properties
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
 SMALL = ("-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-"""Java's options: small and quick to start, since no test asks how fast the broker is."""
+"""Options of the JVM: small and quick to start, since no test measures the broker's speed."""
 LOGGING = {"defaultLogLevel": "warn", "showDateTime": "true", "dateTimeFormat": "HH:mm:ss.SSS"}
 
 
 class JavaBroker:
-    """Broker and controller in one Java process, on two ports of loopback, with its data in a folder of its own.
+    """Broker and controller in one Java process, on two ports of loopback, with its own data folder.
 
     Args:
-        properties: server properties on top of those that every test broker has; see `server_properties`.
-        client: what a client needs to be let in, where the properties ask for more than an address.
-        java: options of the Java that it runs on.
-        version: the release of Kafka.
+        properties: server properties in addition to those of every test broker; see `server_properties`.
+        client: the client configuration to connect, if the properties require more than an address.
+        java: options of the JVM.
+        version: the Kafka release.
     """
 
     def __init__(
@@ -53,30 +53,30 @@ class JavaBroker:
 
     @property
     def bootstrap_servers(self) -> str:
-        """The broker's address; it stays the same over a restart."""
+        """The broker's address, which survives a restart."""
         return f"127.0.0.1:{self._port}"
 
     @property
     def controller_port(self) -> int:
-        """Where the other nodes of its cluster find the controller."""
+        """The port on which other nodes of the cluster reach the controller."""
         return self._controller_port
 
     @property
     def log_path(self) -> Path:
-        """What the broker has said, over all its restarts."""
+        """The broker's log, over all its restarts."""
         return self._folder / "broker.log"
 
     @property
     def pid(self) -> int:
-        """The broker's process."""
+        """The process ID of the broker."""
         assert self._process is not None, "the broker is not running"
         return self._process.pid
 
     def start(self) -> None:
-        """Starts it, on the data that is there, and returns when it answers.
+        """Starts the broker with its existing data, and returns when it answers.
 
         Raises:
-            RuntimeError: it ended, or did not answer in time; the message holds its last words.
+            RuntimeError: it ended, or did not answer in time; the message contains the end of its log.
         """
         assert self._process is None, "the broker runs already"
         fresh = not (self._folder / "data" / "meta.properties").exists()
@@ -88,13 +88,13 @@ class JavaBroker:
             if self._ready():
                 return
             self.kill()
-            # A server that fails at its start logs much behind the reason.
+            # A broker that fails to start logs many lines after the reason.
             if not attempts_left or b"Address already in use" not in self.log_path.read_bytes()[logged:]:
                 raise RuntimeError(f"the Kafka broker did not start; its last words:\n{self._last_words()}")
             self._choose_ports()
 
     def stop(self) -> None:
-        """Stops it in order (SIGTERM), or by force when that takes too long. It can be started again."""
+        """Stops the broker with SIGTERM, or with SIGKILL if that takes too long. It can be started again."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
@@ -106,22 +106,22 @@ class JavaBroker:
             self._process = None
 
     def kill(self) -> None:
-        """Ends it with SIGKILL, as a crash would. It can be started again."""
+        """Kills the broker with SIGKILL, like a crash. It can be started again."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def pause(self) -> None:
-        """Suspends it (SIGSTOP): its connections stay open without a response."""
+        """Suspends the broker (SIGSTOP): its connections stay open, but it does not respond."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Goes on after `pause`."""
+        """Resumes the broker after `pause`."""
         os.kill(self.pid, signal.SIGCONT)
 
     def restart(self) -> None:
-        """Stops it where it runs, and starts it on the same ports and the same data."""
+        """Stops the broker if it is running, and starts it with the same ports and the same data."""
         self.stop()
         self.start()
 
@@ -134,7 +134,7 @@ class JavaBroker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Nothing is kept, so nothing has to be closed in order: a stop in order would only take longer.
+        # The data are deleted, so that a graceful stop would only take longer.
         self._discard()
 
     @property
@@ -172,7 +172,7 @@ class JavaBroker:
     def _ready(self) -> bool:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
-            # The client alone would try a port that is still closed at growing intervals.
+            # The client alone would retry a closed port at growing intervals.
             if listens(self._port) and answers_within(self.bootstrap_servers, 5, self._client):
                 return True
             time.sleep(0.05)

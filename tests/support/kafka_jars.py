@@ -1,4 +1,4 @@
-"""Apache Kafka's own jars, fetched once by Maven into a cache folder."""
+"""Apache Kafka's own jars, which Maven downloads once into the cache folder."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tests.support.downloads import MAVEN, fetched, only_maven
 
 KAFKA_VERSION = "4.3.1"
 OLD_VERSIONS = ("3.9.1", "3.3.2")
-"""The last release without KIP-848 switched on, and one whose brokers do not know it at all."""
+"""The last release that does not enable KIP-848, and one whose brokers do not know it at all."""
 
-# slf4j-simple makes the broker's own words readable: without a binding it is silent, also about why it does not start.
+# slf4j-simple makes the broker's log visible. Without a binding, the broker does not even log why it fails to start.
 POM = """\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -43,16 +43,16 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 class FetchError(Exception):
-    """Maven could not fetch the jars; the message holds what it said."""
+    """Maven could not download the jars; the message contains its output."""
 
 
 def available() -> bool:
-    """Whether this machine has what it takes: Java, and Maven or jars that were fetched before."""
+    """Return whether this machine can run a broker: it needs Java, and Maven or jars from an earlier download."""
     return shutil.which("java") is not None and (_jars().is_dir() or shutil.which("mvn") is not None)
 
 
 def fetch(version: str = KAFKA_VERSION) -> Path:
-    """The folder of Kafka's jars; fetches them when they are not there.
+    """Return the folder of Kafka's jars; downloads them if they are missing.
 
     Raises:
         FetchError: Maven failed.
@@ -62,7 +62,7 @@ def fetch(version: str = KAFKA_VERSION) -> Path:
         return jars
     jars.parent.mkdir(parents=True, exist_ok=True)
     with only_maven(), tempfile.TemporaryDirectory(prefix="fetch-", dir=jars.parent) as building:
-        if not jars.is_dir():  # else another test run has fetched them meanwhile
+        if not jars.is_dir():  # otherwise another test run has downloaded them meanwhile
             _run_maven(Path(building), version)
             keep(Path(building) / "jars", jars)
     return jars

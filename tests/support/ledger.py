@@ -1,11 +1,11 @@
-"""A ledger outside the processes under test: what handlers really did, and what was wrong with it.
+"""A ledger outside the processes under test, which records what handlers really did, and checks of its entries.
 
 A handler appends a line when it starts and when it ends. Each line is one `os.write` to a file opened with O_APPEND, so
-that lines of many processes never mix and a line that was written survives its writer's SIGKILL. The times are
-CLOCK_MONOTONIC, which is one clock for all processes of a machine. The checks return findings, empty when all is well.
+that lines of several processes never mix, and a written line survives a SIGKILL of its process. The times are
+CLOCK_MONOTONIC, which all processes of a machine share. The checks return findings: an empty list means no violation.
 
-A reader decodes each line once, however often it asks: what a test or a benchmark reads must not slow down what it
-measures on the same cores.
+A reader decodes each line only once, however often it reads: the reads of a test or a benchmark must not slow down the
+processes that it measures on the same cores.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 ABOUT_TO_BEGIN = 300_000_000
-"""Nanoseconds in which a thread that was about to begin a run does so, on a busy machine too: all threads of a process
-that wakes want the interpreter lock at once. It is shorter than the time in which a group gives partitions back. Only
-the first run of a thread counts as such."""
+"""Nanoseconds within which a thread that was about to begin a run does so, even on a busy machine: all threads of a
+process that wakes compete for the interpreter lock. This is shorter than the time in which a group returns partitions.
+Only the first run of a thread counts as one that was about to begin."""
 
 
 class Place(NamedTuple):
-    """One record's place."""
+    """The place of a record."""
 
     topic: str
     partition: int
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """What must run one at a time and in order: a session in a partition; a record without a session by itself."""
+    """A unit of ordering: a session in a partition, or a single record without a session."""
 
     topic: str
     partition: int
@@ -57,9 +57,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     thread: int
     at: int
-    """nanoseconds of CLOCK_MONOTONIC"""
+    """Nanoseconds of CLOCK_MONOTONIC."""
     succeeded: bool = False
-    """whether the handler returned; of an end only"""
+    """Whether the handler returned without an error; only an end can have this set."""
 
     @property
     def place(self) -> Place:
@@ -71,7 +71,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finding(NamedTuple):
-    """Something that must not happen, and where it did."""
+    """A violation, and the place where it happened."""
 
     what: str
     place: Place
@@ -79,7 +79,7 @@ class Finding(NamedTuple):
 
 
 class TaskLike(Protocol):
-    """What the ledger notes of a task."""
+    """The attributes of a task that the ledger records."""
 
     @property
     def topic(self) -> str: ...
@@ -99,12 +99,12 @@ _time_of = attrgetter("at")
 
 
 class Follower:
-    """Reads a ledger that grows."""
+    """Reads a growing ledger incrementally."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
-        """Bytes that were read so far, up to the end of a line."""
+        """Bytes read so far, up to the end of a line."""
 
     def read(self) -> list[Entry]:
         """Return the entries that were written since the last call, in the order of the file."""
@@ -117,7 +117,7 @@ class Follower:
 
 
 class Ledger:
-    """The file. Handlers write it with `attempt`, the test reads it with `entries`."""
+    """The ledger's file. Handlers write to it with `attempt`, tests read it with `entries`."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -128,7 +128,7 @@ class Ledger:
 
     @contextmanager
     def attempt(self, task: TaskLike) -> Iterator[None]:
-        """Around a handler's body: notes its start, and its end with whether it returned. A crash leaves no end."""
+        """Wraps a handler's body: records its start, its end and whether it succeeded. A crash leaves no end."""
         self._note("start", task, succeeded=False)
         try:
             yield
@@ -138,7 +138,7 @@ class Ledger:
         self._note("end", task, succeeded=True)
 
     def entries(self) -> list[Entry]:
-        """Return all whole lines, by their times. The order in the file may differ by the duration of a write."""
+        """Return all complete lines, sorted by time. Their order in the file may differ by the duration of a write."""
         with self._reading:
             self._entries += self._follower.read()
             self._entries.sort(key=_time_of)
@@ -161,17 +161,17 @@ class Ledger:
 
 
 def lost(entries: Iterable[Entry], expected: Iterable[Place], given_up: Collection[Place] = ()) -> list[Finding]:
-    """Expected records whose handler never returned, but for those that were given up (dead-lettered)."""
+    """Return the expected records whose handler never succeeded, except those that were given up (dead-lettered)."""
     done = {entry.place for entry in entries if entry.succeeded} | set(given_up)
     return [Finding("never done", place) for place in sorted(set(expected) - done)]
 
 
 def repeated(entries: Iterable[Entry], died: Collection[int] = ()) -> list[Finding]:
-    """Runs that started when the record's handler had returned before; after a crash some are allowed.
+    """Return the runs that started after the record's handler had already succeeded. After a crash some are allowed.
 
     Args:
         entries: the ledger.
-        died: pids of processes that were killed: what these had done may run again, and does not count.
+        died: the PIDs of killed processes. Tasks that these had completed may run again, and do not count.
     """
     done: set[Place] = set()
     findings = []
@@ -186,15 +186,15 @@ def repeated(entries: Iterable[Entry], died: Collection[int] = ()) -> list[Findi
 def out_of_order(
     entries: Iterable[Entry], given_up: Collection[Place] = (), *, replays_in_process: bool = False
 ) -> list[Finding]:
-    """Runs that overtook an earlier record of their session, and steps back that no crash explains.
+    """Return the runs that overtook an earlier record of their session, and steps back that no crash explains.
 
-    A run may only start when every earlier record of its session is done or given up. A replay may go back, but it is
-    another process that goes back, and then each process goes forward.
+    A run may only start when every earlier record of its session is done or given up. A replay may step back to earlier
+    records, but only in another process; within a process, runs only go forward.
 
     Args:
         entries: the ledger.
-        given_up: records that are settled without having succeeded.
-        replays_in_process: whether a process may go back too: one that lost its partitions without dying.
+        given_up: records that are settled without success.
+        replays_in_process: whether a process may step back too, because it lost its partitions without dying.
     """
     findings = []
     for runs in _by_lane(entries).values():
@@ -205,12 +205,12 @@ def out_of_order(
 
 
 def overlapping(entries: Iterable[Entry], deaths: Mapping[int, int] | None = None) -> list[Finding]:
-    """Runs of one session that began while another of it still ran.
+    """Return the runs that began while another run of the same session was still running.
 
     Args:
         entries: the ledger.
-        deaths: when a process died (nanoseconds of CLOCK_MONOTONIC), by pid: its open runs ended then. A run without an
-            end in any other process is taken to end when the session's next one starts.
+        deaths: the time of each process's death (nanoseconds of CLOCK_MONOTONIC), by PID; its open runs ended then. A
+            run without an end in any other process is assumed to end when the session's next run starts.
     """
     findings = []
     for lane, runs in _by_lane(entries).items():
@@ -223,14 +223,14 @@ def overlapping(entries: Iterable[Entry], deaths: Mapping[int, int] | None = Non
 
 
 def caught(entries: Iterable[Entry], pid: int, woken_at: int) -> set[Place]:
-    """What a process was in the middle of while it was paused.
+    """Return the records that a process was running while it was paused.
 
-    A thread that had no run open may have been about to begin one, and does so when it wakes.
+    A thread without an open run may have been about to begin one, which it does when the process is resumed.
 
     Args:
         entries: the ledger.
-        pid: of the process.
-        woken_at: when it was woken, in nanoseconds of CLOCK_MONOTONIC.
+        pid: the PID of the process.
+        woken_at: when it was resumed, in nanoseconds of CLOCK_MONOTONIC.
     """
     open_runs: dict[int, Place | None] = {}
     for entry in entries:
@@ -245,9 +245,9 @@ def caught(entries: Iterable[Entry], pid: int, woken_at: int) -> set[Place]:
 
 
 def run_spans(entries: Iterable[Entry]) -> list[tuple[int, int]]:
-    """Return when each run began and ended, in nanoseconds of CLOCK_MONOTONIC.
+    """Return the begin and the end of each run, in nanoseconds of CLOCK_MONOTONIC.
 
-    A run without an end, as of a process that was killed, ends when it begins.
+    A run without an end, such as one of a killed process, ends when it begins.
     """
     found: dict[tuple[object, ...], tuple[int, int]] = {}
     ended = []
@@ -295,7 +295,7 @@ def _steps_back(runs: Sequence[Entry]) -> list[Finding]:
 
 
 def _intervals(runs: Sequence[Entry], deaths: Mapping[int, int]) -> list[tuple[int, Place, int]]:
-    """Start, place and end of each run, by start."""
+    """Return start, place and end of each run, in the order of their starts."""
     starts = [run for run in runs if run.kind == "start"]
     following = [start.at for start in starts[1:]] + [start.at for start in starts[-1:]]
     ends = [max(start.at, deaths.get(start.pid, after)) for start, after in zip(starts, following, strict=True)]

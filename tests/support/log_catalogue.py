@@ -28,10 +28,10 @@ def catalogue() -> str:
 
 
 def parts() -> list[type[msgspec.Struct]]:
-    """Return the classes of fields that have fields of their own. A class that only others inherit from is none."""
+    """Return the classes of fields that are themselves structs. A class that only serves as a base is not included."""
     structs = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
     own = [kind for kind in structs if kind.__module__.startswith(events.__name__)]
-    # Bases of other modules' classes count: readers of logs make subclasses of their own.
+    # Only bases of these classes count: readers of logs define their own subclasses elsewhere.
     bases = {base for kind in own for base in kind.__bases__}
     return [kind for kind in own if kind not in bases and not issubclass(kind, events.Event)]
 
@@ -62,7 +62,7 @@ JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", t
 
 
 def _type(kind: Any) -> str:
-    """The type as JSON has it."""
+    """Return the JSON type."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Literal:
         return " or ".join(f"`{word}`" for word in parts)
@@ -78,7 +78,7 @@ def _type(kind: Any) -> str:
 
 
 def field_meanings(kind: type) -> dict[str, str]:
-    """Return the docstring of each field, of the class and of its bases."""
+    """Return the docstring of each field of the class and its bases."""
     meanings: dict[str, str] = {}
     for ancestor in reversed(kind.__mro__):
         if ancestor.__module__.partition(".")[0] != "processor":

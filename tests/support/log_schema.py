@@ -1,4 +1,4 @@
-"""docs/logs.schema.json, from `processor.telemetry.events`. `python -m tests.support.log_schema` writes it."""
+"""Generates docs/logs.schema.json from `processor.telemetry.events`: `python -m tests.support.log_schema`."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ ENVELOPE: Mapping[str, Any] = {
     "fleet": {"description": "the process ID of the fleet's parent, the same in all its consumers", "type": "integer"},
     "consumer": {"description": "the consumer's number in its fleet, from 0", "type": "integer"},
 }
-"""The fields of every line; `consumer` only of those that a consumer logs."""
+"""The fields of every line; `consumer` occurs only in lines that a consumer logs."""
 
 OF_THE_FLEET = "fleet."
 EXAMINED = 20
-"""Lines of each event that one run's log is checked by: the hundredth says nothing new."""
+"""How many lines of each event are checked in one run's log: more of them would find nothing new."""
 
 
 def kinds() -> list[type[events.Event]]:
@@ -45,7 +45,7 @@ def kinds() -> list[type[events.Event]]:
 
 
 def schema() -> dict[str, Any]:
-    """The whole document. Unknown fields are allowed: within a version some may be added."""
+    """Return the whole document. Unknown fields are allowed, since fields may be added within a version."""
     described = [*kinds(), *parts()]
     meant = {kind.__name__: field_meanings(kind) for kind in described}
     _, defined = msgspec.json.schema_components(described, ref_template="#/$defs/{name}")
@@ -62,7 +62,7 @@ def schema() -> dict[str, Any]:
 
 
 def _line(kind: type[events.Event], definition: dict[str, Any], meant: Mapping[str, str]) -> dict[str, Any]:
-    # A field `level` takes precedence below: it is of the line, not of the class.
+    # A field `level` takes precedence below: each line sets it, instead of the class.
     envelope = {**ENVELOPE, "event": {"const": kind.event}, "level": {"const": kind.level}}
     needed = [name for name in envelope if name != "consumer"]
     if kind.event.startswith(OF_THE_FLEET):
@@ -86,10 +86,10 @@ def _part(definition: dict[str, Any], meant: Mapping[str, str]) -> dict[str, Any
 
 
 def check(lines: Iterable[Mapping[str, Any]]) -> None:
-    """Lines of a run's log against the schema, and nothing may stand in them that it does not know.
+    """Checks lines of a run's log against the schema, without fields that the schema does not define.
 
     Raises:
-        jsonschema.ValidationError: a line is not what the schema says.
+        jsonschema.ValidationError: a line does not match the schema.
     """
     seen: Counter[str] = Counter()
     for line in lines:
@@ -107,7 +107,7 @@ def _validators() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The document as it stands in the file."""
+    """Return the document as text, as in the file."""
     return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
 
 

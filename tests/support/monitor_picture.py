@@ -19,7 +19,7 @@ PICTURES = ROOT / "docs" / "images"
 RECORDED = ROOT / "tests" / "observe" / "recorded" / "shop.jsonl.gz"
 
 LINES = 560
-"""Of the recorded log: up to a moment with a stalled partition and one that falls behind."""
+"""How many lines of the recorded log to use: they end while one partition is stalled and another falls behind."""
 
 WIDTH, HEIGHT = 1360, 1010
 _TIMESTAMP = re.compile(r'"timestamp": ?"([^"]+)"')
@@ -27,7 +27,7 @@ _MARKUP = re.compile(r"<script>alert\(1\)</script>|</?b>")
 
 
 def take() -> None:
-    """Write both pictures, for readers who prefer light or dark."""
+    """Write both pictures, one for the light and one for the dark colour scheme."""
     program = browser.program()
     assert program is not None, "no Chromium: install one (Debian: apt-get install chromium)"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -44,7 +44,7 @@ def take() -> None:
 
 
 def recent() -> str:
-    """Return the recorded log as if its last event were of now, without the names that test how texts are escaped."""
+    """Return the recorded log with times shifted to end now, and without the names that test escaping."""
     with gzip.open(RECORDED, "rt", encoding="utf-8") as file:
         lines = [next(file) for _ in range(LINES)]
     text = _MARKUP.sub(lambda found: "s7" if "script" in found[0] else "", "".join(lines))

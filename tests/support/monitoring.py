@@ -1,4 +1,4 @@
-"""A collector that reads a fleet's log, and a store that it fills: what is shipped for monitoring, tried for real."""
+"""Runs the monitoring that this project ships: a collector that reads a fleet's log, and the store that it fills."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START_SECONDS = 120.0
 
 
 class Program:
-    """A program that serves on a port of loopback from entering to leaving."""
+    """A program that serves on a port of loopback inside the `with` block."""
 
     def __init__(self, command: list[str], port: int, log: Path, env: Mapping[str, str] | None = None) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -36,7 +36,7 @@ class Program:
         return self
 
     def check(self) -> None:
-        """Check that it still runs."""
+        """Check that the program is still running."""
         assert self._process.poll() is None, self._log.read_text()[-2000:]
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -49,7 +49,7 @@ class Program:
 
 
 class Store(Program):
-    """VictoriaMetrics: takes OTLP, answers PromQL."""
+    """VictoriaMetrics, which accepts OTLP and answers PromQL."""
 
     def __init__(self, binary: Path, folder: Path) -> None:
         (port,) = free_ports(1)
@@ -61,26 +61,26 @@ class Store(Program):
         super().__init__(command, port, folder / "store.log")
 
     def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        """Labels and value of each series now.
+        """Return the labels and the current value of each series.
 
         Raises:
-            AssertionError: the store does not take the expression.
+            AssertionError: the store rejects the expression.
         """
         with urllib.request.urlopen(f"{self.url}/internal/force_flush", timeout=30):
-            pass  # a series that is new would not be found for some seconds
+            pass  # otherwise a new series would not be found for some seconds
         answer = _get(f"{self.url}/api/v1/query?" + urllib.parse.urlencode({"query": expression, "nocache": 1}))
         assert answer["status"] == "success", answer
         return [(series["metric"], float(series["value"][1])) for series in answer["data"]["result"]]
 
     def value(self, expression: str) -> float | None:
-        """Of the only series; None where there is none."""
+        """Return the value of the only series; None if there is none."""
         found = self.query(expression)
         assert len(found) < 2, found
         return found[0][1] if found else None
 
 
 class Alerts(Program):
-    """vmalert: evaluates rule files against a store."""
+    """vmalert, which evaluates rule files against a store."""
 
     def __init__(self, binary: Path, store: Store, rules: Path, folder: Path) -> None:
         (port,) = free_ports(1)
@@ -92,13 +92,13 @@ class Alerts(Program):
         super().__init__(command, port, folder / "alerts.log")
 
     def firing(self) -> set[tuple[str, str]]:
-        """Name and consumer group of every alert that fires now."""
+        """Return the name and the consumer group of every alert that is firing."""
         alerts = _get(f"{self.url}/api/v1/alerts")["data"]["alerts"]
         return {(one["name"], one["labels"]["group"]) for one in alerts if one["state"] == "firing"}
 
 
 class LogStore(Receiver):
-    """Takes OTLP log records as JSON, and keeps them."""
+    """Accepts OTLP log records as JSON, and keeps them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class LogStore(Receiver):
 
 
 def wait_until(condition: Callable[[], object], seconds: float, why: Callable[[], object] = lambda: "") -> None:
-    """Waits for a condition; `why` describes what is the case instead after so many seconds."""
+    """Waits for a condition; after `seconds`, fails with the description that `why` returns."""
     until(condition, why, seconds, pause=0.1)
 
 

@@ -1,6 +1,6 @@
-"""docs/operating.schema.json, from the documents of the operating commands.
+"""Generates docs/operating.schema.json from the documents of the operating commands.
 
-`python -m tests.support.operating_schema` writes it.
+Run it with `python -m tests.support.operating_schema`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DOCUMENTS: Mapping[str, type[msgspec.Struct]] = {
     "tail": TaskLine,
     "doctor": DoctorReport,
 }
-"""What each command prints with `-o json`."""
+"""The document that each command prints with `-o json`."""
 
 
 def schema() -> dict[str, Any]:
@@ -77,10 +77,10 @@ def _kinds() -> dict[str, type]:
 
 
 def checked(command: str, text: str) -> Any:
-    """Return the document that a command printed, after a check that the schema describes it, and each member of it.
+    """Return the document that a command printed, after a check against the schema, which must define each member.
 
     Raises:
-        jsonschema.ValidationError: it does not.
+        jsonschema.ValidationError: the document does not match the schema.
     """
     document = json.loads(text)
     whole = json.loads(SCHEMA.read_text())
@@ -91,7 +91,7 @@ def checked(command: str, text: str) -> Any:
 
 
 def text() -> str:
-    """Return the document as it stands in the file."""
+    """Return the document as text, as in the file."""
     return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
 
 

@@ -19,11 +19,11 @@ END = "<!-- To here. -->\n"
 _CODE = re.compile(
     r"--[a-z][a-z-]*|\.avsc|\bprocessor [a-z]+|[a-z-]+\[[a-z]+\]|\b(?:consumer|task)\.[a-z_]+|https://[A-Z:@]+"
 )
-"""What stands for something to type, or in a log."""
+"""Matches text to set as code: input of users, and names in the log."""
 
 
 def table() -> str:
-    """The tables from `BEGIN` to `END`, one for each panel."""
+    """Return the text from `BEGIN` to `END`: one table per panel."""
     entries = list(in_order({entry.name: entry for entry in [*entries_of(Settings), CONFIG]}))
     sections = [_section(panel, [entry for entry in entries if entry.option.panel is panel]) for panel in Panel]
     return "\n".join([BEGIN, *filter(None, sections), END])
@@ -52,7 +52,7 @@ def _meaning(entry: Entry) -> str:
 
 
 def readme() -> str:
-    """The page with its table as it is now."""
+    """Return the page with the current table."""
     before, _, rest = README.read_text().partition(BEGIN)
     return before + table() + rest.partition(END)[2]
 

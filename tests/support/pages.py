@@ -1,4 +1,4 @@
-"""The examples of a page of the docs, run as they stand."""
+"""Runs the examples of a page of the docs unchanged."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 class Page:
-    """One page, by its file's name."""
+    """One page of the docs, by its file name."""
 
     def __init__(self, name: str) -> None:
         self.path = DOCS / name
         self.text = self.path.read_text()
 
     def blocks(self, language: str) -> list[str]:
-        """Return the page's blocks in a language, in their order."""
+        """Return the page's code blocks in a language, in order."""
         return re.findall(rf"^```{language}\n(.*?)^```$", self.text, re.MULTILINE | re.DOTALL)
 
     def block(self, language: str, start: str) -> str:
@@ -26,7 +26,7 @@ class Page:
         return found
 
     def run(self, *blocks: str) -> dict[str, Any]:
-        """Run blocks of Python as one module. Return the names that they define."""
+        """Run blocks of Python as one module, and return the names that they define."""
         names: dict[str, Any] = {"__name__": "page"}
         exec(compile("\n".join(blocks), str(self.path), "exec"), names)
         return names

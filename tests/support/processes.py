@@ -1,4 +1,4 @@
-"""The processes below another one, by the parents that the kernel names."""
+"""The children and descendants of a process, from the parent PIDs that the kernel reports."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import psutil
 
 
 def children(pid: int) -> list[psutil.Process]:
-    """Return the children of a process, with those that have ended and are not reaped yet.
+    """Return the children of a process, including those that have ended but are not reaped yet.
 
-    `psutil.Process.children` leaves out a child that seems older than its parent: the time of the boot, from which both
-    ages follow, may change between two looks at it. `psutil.process_iter` keeps what it has seen: a process with the
-    number of one that has ended is left out.
+    `psutil.Process.children` omits a child that seems older than its parent: both ages are computed from the boot time,
+    which may change between two reads. `psutil.process_iter` caches processes, and so omits a process that has the PID
+    of one that has ended.
     """
     return _by_parent()[pid]
 
 
 def descendants(pid: int) -> list[psutil.Process]:
-    """Return the children of a process and all below them, parents first."""
+    """Return all descendants of a process, parents first."""
     by_parent = _by_parent()
     found = list(by_parent[pid])
-    for process in found:  # it grows meanwhile
+    for process in found:  # the list grows during the loop
         found += by_parent[process.pid]
     return found
 
@@ -30,7 +30,7 @@ def descendants(pid: int) -> list[psutil.Process]:
 def lives(process: psutil.Process) -> bool:
     """Return whether a process has not ended.
 
-    One that has ended and is not reaped counts as ended: an orphan goes to process 1, which may never reap it.
+    A process that has ended but is not reaped counts as ended: an orphan goes to process 1, which may never reap it.
     """
     try:
         return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE

@@ -1,4 +1,4 @@
-"""The producers of `docs/producers/` in other languages, built once into a cache folder."""
+"""The producers in other languages from `docs/producers/`, built once into the cache folder."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ BUILD_SECONDS = 250.0
 
 
 class ToolMissing(Exception):
-    """The language's tools are not here, or cannot fetch what the program needs."""
+    """The language's tools are not installed, or cannot download the program's dependencies."""
 
 
 class BuildError(Exception):
-    """The program itself is wrong."""
+    """The build of the program itself failed."""
 
 
 def command_of(language: str) -> tuple[Path, list[str]]:
-    """The folder in which the program runs, and its command, without arguments.
+    """Return the working directory of the program, and its command without arguments.
 
     Raises:
-        ToolMissing: it cannot be built here.
-        BuildError: it could be, and is broken.
+        ToolMissing: the program cannot be built on this machine.
+        BuildError: the build failed, since the program is broken.
     """
     tools, build, command = LANGUAGES[language]
     for tool in tools:
@@ -54,7 +54,7 @@ def _built(language: str, build: Callable[[Path], None]) -> Path:
 
 
 def _home(language: str) -> Path:
-    """A folder a version of the sources."""
+    """Return the folder for this version of the sources."""
     files = sorted(path for path in (SOURCES / language).iterdir() if path.is_file())
     said = b"".join(path.name.encode() + path.read_bytes() for path in files)
     digest = hashlib.sha256(said + (PROJECT / "schemas" / "task.avsc").read_bytes()).hexdigest()[:12]
@@ -68,7 +68,7 @@ def _build_java(place: Path) -> None:
 
 
 def _build_go(place: Path) -> None:
-    _run(place, ["go", "mod", "download"], ToolMissing)  # an older Go says here that it is too old
+    _run(place, ["go", "mod", "download"], ToolMissing)  # a Go version that is too old fails here
     _run(place, ["go", "build", "-o", "taskproducer", "."], BuildError)
 
 
@@ -87,4 +87,4 @@ LANGUAGES: dict[str, tuple[list[str], Callable[[Path], None], list[str]]] = {
     "go": (["go"], _build_go, ["./taskproducer"]),
     "node": (["node", "npm"], _build_node, ["node", "produce.mjs"]),
 }
-"""By language: the tools that it needs, what builds its program, and the command that runs it."""
+"""For each language: the tools that it needs, the function that builds its program, and the command that runs it."""

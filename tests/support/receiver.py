@@ -1,4 +1,4 @@
-"""`Receiver`: takes what is posted to it by HTTP, as collectors and exporters of OTLP do."""
+"""`Receiver`: accepts HTTP POST requests, such as those of OTLP collectors and exporters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Self
 
 
 class Receiver(ABC):
-    """Serves on a port of loopback from entering to leaving, and accepts everything."""
+    """Serves on a port of loopback inside the `with` block, and accepts every request."""
 
     def __init__(self) -> None:
         take = self.take
@@ -24,7 +24,7 @@ class Receiver(ABC):
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Nothing on stderr."""
+                """Log nothing on stderr."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -32,7 +32,7 @@ class Receiver(ABC):
 
     @abstractmethod
     def take(self, body: bytes) -> None:
-        """Receives one request, in a thread of the server."""
+        """Handles the body of one request, in a thread of the server."""
 
     def __enter__(self) -> Self:
         self._thread.start()

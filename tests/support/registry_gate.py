@@ -1,4 +1,4 @@
-"""A gate before a schema registry: it may be shut, ask for credentials, speak TLS, or answer by itself."""
+"""A proxy in front of a schema registry: it can refuse connections, require credentials, use TLS, or answer itself."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ PASSED_ON = ("Accept", "Content-Type")
 
 
 class RegistryGate:
-    """Passes requests on to the registry at `target`, on a port of its own that stays the same.
+    """Forwards requests to the registry at `target`, from its own fixed port.
 
     Args:
         target: the registry's URL.
-        authorization: what the header of that name must say; without it the gate answers 401.
-        tls: speaks https.
+        authorization: the required value of the header `Authorization`; without it, the gate answers 401.
+        tls: the TLS context of the gate; with one, it serves https.
     """
 
     def __init__(self, target: str, authorization: str | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[str] = []
-        """Method and path of each, in order."""
+        """Method and path of each request, in order."""
         self.answer: tuple[int, bytes] | None = None
-        """What the gate says itself, instead of passing on."""
+        """The status and body that the gate answers itself, instead of forwarding requests."""
         self.authorization = authorization
         self._target = urlsplit(target)
         self._tls = tls
@@ -40,7 +40,7 @@ class RegistryGate:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}{self._target.path}"
 
     def open(self) -> None:
-        """Listens."""
+        """Starts to listen."""
         gate = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -58,7 +58,7 @@ class RegistryGate:
             allow_reuse_address = True
 
             def handle_error(self, request: Any, client_address: Any) -> None:
-                """A client that does not trust us leaves in the middle."""
+                """Ignores the error: a client that does not trust the certificate aborts the handshake."""
 
         self._server = Server(("127.0.0.1", self._port), Handler)
         if self._tls is not None:
@@ -66,7 +66,7 @@ class RegistryGate:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def shut(self) -> None:
-        """Refuses connections, until it is opened again."""
+        """Refuses connections until the gate is opened again."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()

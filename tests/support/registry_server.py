@@ -1,4 +1,4 @@
-"""A schema registry of one's own: Apicurio, which speaks Confluent's API, fetched by Maven and run by Java."""
+"""A schema registry as a child process: Apicurio, which implements Confluent's API, from Maven and run with Java."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from tests.support.lifeline import die_with_parent
 VERSION = "3.0.9"
 ARTIFACT = f"io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all"
 PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:2.8"
-"""A newer one reads the parents of what it copies, and one of the registry's is not published."""
+"""Newer versions read the parent POMs of an artifact, and one of the registry's is not published."""
 API = "/apis/ccompat/v7"
 START_SECONDS = 120.0
 
 
 def available() -> bool:
-    """Whether this machine has what it takes: Java, and Maven or a registry that was fetched before."""
+    """Return whether this machine can run a registry: it needs Java, and Maven or an earlier download."""
     return shutil.which("java") is not None and (_home().is_dir() or shutil.which("mvn") is not None)
 
 
 def fetch() -> Path:
-    """The folder of the unpacked registry; fetches it when it is not there.
+    """Return the folder of the unpacked registry; downloads it if it is missing.
 
     Raises:
         FetchError: Maven failed.
@@ -42,7 +42,7 @@ def fetch() -> Path:
         return home
     home.parent.mkdir(parents=True, exist_ok=True)
     with only_maven(), tempfile.TemporaryDirectory(prefix="fetch-", dir=home.parent) as building:
-        if not home.is_dir():  # else another test run has fetched it meanwhile
+        if not home.is_dir():  # otherwise another test run has downloaded it meanwhile
             keep(_unpacked(Path(building)), home)
     return home
 
@@ -59,7 +59,7 @@ def _unpacked(folder: Path) -> Path:
 
 
 class RegistryServer:
-    """One registry on a port of loopback, its schemas in memory; it lives as long as the context."""
+    """A registry on a port of loopback, with its schemas in memory; it runs inside the `with` block."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="processor-registry-"))
@@ -69,7 +69,7 @@ class RegistryServer:
 
     @property
     def url(self) -> str:
-        """Where Confluent's API begins."""
+        """The base URL of Confluent's API."""
         return f"http://127.0.0.1:{self.port}{API}"
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""`processor run` as a test sees it from outside: a child process, its log events, its consumers, its end."""
+"""Runs `processor run` as a child process, and observes it from outside: its log events, consumers and exit code."""
 
 from __future__ import annotations
 
@@ -27,24 +27,25 @@ from tests.support.until import until
 
 START_SECONDS = 120.0
 STOP_SECONDS = 120.0
-"""A fleet starts, and does what it has to until it ends, in some seconds on a machine without other load."""
+"""Upper bounds. On a machine without other load, a fleet starts and stops within some seconds."""
 
 LOG_BYTES = 1 << 20
-"""Room for a log that is not read for some seconds. A fleet drops lines that a full pipe does not take within a second,
-and its usual 64 KiB are full after 150 failed attempts. More takes a privilege."""
+"""The size of the pipe for the log, so that it may go unread for some seconds. A fleet drops lines that a full pipe
+does not accept within a second, and the usual 64 KiB are full after 150 failed attempts. A larger size needs
+privileges."""
 
 
 class Fleet:
-    """One `processor run APP`, started on entering the context and killed on leaving it where it still runs.
+    """One `processor run APP` inside a `with` block, at whose end it is killed if it is still running.
 
-    Whatever it logged has to be what docs/logs.schema.json says.
+    Every event that it logs must match docs/logs.schema.json.
 
     Args:
         app: `module:attribute`.
-        options: what else stands on the command line.
-        folder: the working folder; a fresh file for standard output is made in it.
+        options: further arguments of the command line.
+        folder: the working directory; a new file for standard output is created in it.
         modules: handler modules to write into `folder` before the start: source by module name.
-        env: environment variables on top of this process's, of which those called PROCESSOR_… are not passed on.
+        env: environment variables in addition to those of this process, except its PROCESSOR_… variables.
     """
 
     def __init__(
@@ -56,21 +57,21 @@ class Fleet:
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.log = folder / "log.jsonl"
-        """Everything that was said on standard error, line by line."""
+        """A file with all lines of standard error."""
         self._command = [sys.executable, "-m", "processor", "run", app, *options]
         self._folder = folder
         self._env = environment(folder, env or {})
         for name, source in (modules or {}).items():
             _write_module(folder / f"{name}.py", source)
         self.lines: list[str] = []
-        """What was said on standard error that is no log event."""
+        """The lines of standard error that are not log events."""
         self.events: list[dict[str, Any]] = []
         """The log events so far, in order."""
         self._heard = threading.Condition()
         self._all_heard = False
 
     def start(self) -> None:
-        """Starts it and returns at once; `wait_for` an event to know that it is up."""
+        """Starts the fleet and returns at once; use `wait_for` to wait for an event."""
         self._out = (self._folder / f"stdout-{time.monotonic_ns()}.txt").open("w+")
         self._process = subprocess.Popen(
             self._command,
@@ -93,32 +94,35 @@ class Fleet:
 
     @property
     def pid(self) -> int:
-        """The process that supervises the consumers."""
+        """The PID of the process that supervises the consumers."""
         return self._process.pid
 
     @property
     def stdout(self) -> str:
-        """What was said on standard output so far."""
+        """The standard output so far."""
         return Path(self._out.name).read_text()
 
     @property
     def last_words(self) -> str:
-        """Its last output, to find the cause of a failure; one line of the statistics is enough."""
+        """The last output, to find the cause of a failure, with only the latest of the statistics."""
         told = [event for event in self.events if not event["event"].endswith(".stats")][-20:] + self.events[-1:]
         said = [*self.lines[-20:], *map(str, told)]
         return "its last words:\n" + "\n".join(line[:1000] for line in said)
 
     def consumers(self) -> list[int]:
-        """The consumers' processes that live now."""
+        """Return the PIDs of the consumers that are running."""
         return [process.pid for process in children(self.pid) if lives(process)]
 
     def heard(self, event: str, **fields: object) -> list[dict[str, Any]]:
-        """The events so far with this name and these fields."""
+        """Return the events so far with this name and these fields."""
         with self._heard:
             return [known for known in self.events if _fits(known, event, fields)]
 
     def seconds_between(self, earlier: str, later: str, **fields: object) -> float:
-        """Return the time between the last events with these names and fields, by the log: a wall clock's, in ms."""
+        """Return the time between the last events with these names and fields.
+
+        It is computed from the log's timestamps: wall-clock time with a resolution of 1 ms.
+        """
         began, ended = (
             datetime.fromisoformat(self.heard(event, **fields)[-1]["timestamp"]) for event in (earlier, later)
         )
@@ -127,17 +131,17 @@ class Fleet:
     def wait_for(
         self, event: str, timeout: float = START_SECONDS, *, count: int = 1, **fields: object
     ) -> dict[str, Any]:
-        """Waits until the event was logged `count` times, from the start on, and returns the last of those.
+        """Waits until the event has been logged `count` times since the start, and returns the last of these.
 
         Raises:
-            AssertionError: it was not, within `timeout` seconds or until the process ended.
+            AssertionError: it was not logged that often within `timeout` seconds, or before the process ended.
         """
         deadline = time.monotonic() + timeout
         found: list[dict[str, Any]] = []
         examined = 0
         with self._heard:
             while True:
-                # Each event is examined once: the examination keeps the listener from reading.
+                # Each event is examined only once, since the examination blocks the listener.
                 found += [known for known in self.events[examined:] if _fits(known, event, fields)]
                 examined = len(self.events)
                 if len(found) >= count:
@@ -148,12 +152,12 @@ class Fleet:
                 self._heard.wait(left)
 
     def wait_for_partitions(self, timeout: float = START_SECONDS) -> dict[str, Any]:
-        """Waits until one of its consumers has partitions, and returns the first event that assigns some.
+        """Waits until one of the consumers has partitions, and returns the first event that assigns some.
 
         A classic group assigns none in a member's first round.
 
         Raises:
-            AssertionError: none has, within `timeout` seconds or until the process ended.
+            AssertionError: no consumer has any within `timeout` seconds, or before the process ended.
         """
         deadline = time.monotonic() + timeout
         count = 1
@@ -162,7 +166,7 @@ class Fleet:
         return event
 
     def partitions_of(self, consumer: int) -> set[int]:
-        """The partitions of its only topic that a consumer has, by what the last process of it has logged."""
+        """Return the partitions of a consumer, from the log of its latest process; the fleet has only one topic."""
         held: set[int] = set()
         for event in [event for event in list(self.events) if event.get("consumer") == consumer]:
             match event["event"]:
@@ -175,7 +179,7 @@ class Fleet:
         return held
 
     def wait(self, timeout: float = STOP_SECONDS) -> int:
-        """Waits for it to end by itself and returns its exit code.
+        """Waits until the fleet ends by itself, and returns its exit code.
 
         Raises:
             AssertionError: it has not ended within `timeout` seconds.
@@ -192,7 +196,7 @@ class Fleet:
         self._process.send_signal(number)
 
     def stop(self, timeout: float = STOP_SECONDS) -> int:
-        """Asks it to stop in order and returns its exit code.
+        """Stops the fleet with SIGTERM, and returns its exit code.
 
         Raises:
             AssertionError: it has not ended within `timeout` seconds.
@@ -201,11 +205,12 @@ class Fleet:
         return self.wait(timeout)
 
     def kill(self) -> dict[int, int]:
-        """SIGKILL for the supervisor and for everything under it: when each was killed (CLOCK_MONOTONIC ns), by pid.
+        """Kills the supervisor and all its descendants; returns the time of each kill (CLOCK_MONOTONIC ns), by PID.
 
-        Others may take over while this process is not scheduled: a time from after the kill could be after that.
+        Each time is taken before the kill. This process may be descheduled after a kill, and then another fleet could
+        take over before a time that is taken later.
         """
-        self.signal(signal.SIGSTOP)  # it starts no consumer while those that it has are listed
+        self.signal(signal.SIGSTOP)  # so that it starts no consumer while its consumers are listed
         family = self._family()
         killed: dict[int, int] = {}
         for process in family:  # the supervisor first, or it would replace its consumers
@@ -231,10 +236,10 @@ class Fleet:
             print(f"the fleet had said: {self.last_words}")
 
     def check_log(self) -> None:
-        """Holds every event against the log's schema.
+        """Checks every event against the schema of the log.
 
         Raises:
-            jsonschema.ValidationError: one is not what the schema says.
+            jsonschema.ValidationError: an event does not match the schema.
         """
         check(self.events)
 
@@ -273,14 +278,14 @@ class Fleet:
 
 
 def _write_module(path: Path, source: str) -> None:
-    """Leaves a file as it is that is the same: a process of another fleet may be importing it just now."""
+    """Write a module, unless its file already has this source: a process of another fleet may be importing it."""
     if not path.exists() or path.read_text() != source:
         path.write_text(source)
 
 
 def environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
-    """What a `processor` that is started in `folder` finds in its environment."""
-    # A PROCESSOR_ variable of the person who runs the tests would be an option of the fleet under test.
+    """Return the environment for a `processor` that is started in `folder`."""
+    # A PROCESSOR_ variable of this process would set an option of the fleet under test.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PROCESSOR_")}
     path = os.pathsep.join([str(folder), str(PROJECT), *filter(None, [inherited.get("PYTHONPATH")])])
     return {**inherited, "PYTHONPATH": path, "PROCESSOR_LOG_FORMAT": "json", **env}

@@ -1,4 +1,4 @@
-"""The options of `processor run`, as users' scripts rely on them, with a value of each to try."""
+"""The options of `processor run` that users' scripts rely on, with a test value for each."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class RunOption(NamedTuple):
     flags: tuple[str, ...]
     default: object
     text: str | None = None
-    """A value that is not the default, as text; None where it makes sense only together with other options."""
+    """A value other than the default, as text; None if the option makes sense only together with others."""
     value: object = None
-    """What the settings have for it."""
+    """The corresponding value in the settings."""
 
 
 OPTIONS: dict[str, RunOption] = {
@@ -72,7 +72,7 @@ OPTIONS: dict[str, RunOption] = {
     "oauth_callback": RunOption(("--oauth-callback",), None),
     "config": RunOption(("--config",), None),
 }
-"""By their names in the settings, but for `topic`. A flag or a default that changes here breaks users' scripts."""
+"""The options by their names in the settings, except `topic`. A changed flag or default breaks users' scripts."""
 
 TRIED = {name: option for name, option in OPTIONS.items() if option.text is not None}
-"""Those with a value that may be set alone."""
+"""The options that can be set alone."""

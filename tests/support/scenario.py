@@ -1,4 +1,4 @@
-"""A topic full of tasks, a group, a ledger and fleets that work on it: what most tests against a broker begin with."""
+"""A topic with tasks, a group, a ledger and fleets that process the tasks: the basis of most tests with a broker."""
 
 from __future__ import annotations
 
@@ -268,12 +268,12 @@ def branch(task):
 """
 
 OUTLASTING = ("-X", "session.timeout.ms=120000")
-"""A session that a broker's restart does not outlast, however slow the machine is: no member is given up, so that
-nothing is run again."""
+"""A session timeout longer than a broker's restart, even on a slow machine: the group removes no member, so that no
+task runs again."""
 
 
 class MakeScenario(Protocol):
-    """Makes a scenario on the shared broker, with a topic of its own."""
+    """Creates a scenario on the shared broker, with its own topic."""
 
     def __call__(self, partitions: int = 4, **config: object) -> Scenario: ...
 
@@ -297,9 +297,9 @@ class Scenario:
         self.ledger = Ledger(folder / "ledger.jsonl")
         self.places: list[Place] = []
         self.woken: list[tuple[int, int]] = []
-        """Processes that were paused, and when they were woken: nanoseconds of CLOCK_MONOTONIC."""
+        """The PIDs of paused processes, and when they were resumed, in nanoseconds of CLOCK_MONOTONIC."""
         self.deaths: dict[int, int] = {}
-        """When a process died, by its number. It is noted before the kill: no task that runs again may seem earlier."""
+        """When each process died, by PID. The time is taken before the kill, so that no repeated run seems earlier."""
         self._start = start
 
     def produce(
@@ -310,7 +310,7 @@ class Scenario:
         self.places += [Place(self.topic, number, offset) for number, offset in sent]
 
     def produce_sessions(self, tasks: int, sessions: int) -> None:
-        """Adds tasks, the sessions in turn."""
+        """Adds `tasks` tasks, the sessions in turn."""
         self.produce((f"s{n % sessions}".encode(), b"%d" % n) for n in range(tasks))
 
     def run(self, handler: str, *options: str, seconds: float = 0.0, env: Mapping[str, str] | None = None) -> Fleet:
@@ -325,23 +325,23 @@ class Scenario:
         )
 
     def go(self) -> None:
-        """Lets the handlers `wait_for_go`, `wait_if_slow`, `reply_if_slow` and `defer_if_slow` end."""
+        """Lets the handlers `wait_for_go`, `wait_if_slow`, `reply_if_slow` and `defer_if_slow` complete."""
         (self.ledger.path.parent / "go").touch()
 
     @property
     def outage(self) -> Path:
-        """While this file exists, what the handler `needy` needs is away."""
+        """While this file exists, the dependency of the handler `needy` is unavailable."""
         return self.ledger.path.parent / "away"
 
     def kill(self, fleet: Fleet) -> None:
-        """SIGKILL for all of it; what ran then ended then."""
+        """Kills all processes of the fleet with SIGKILL, and records their times of death."""
         self.deaths.update(fleet.kill())
 
     def wait_begun(self, runs: int = 1, seconds: float = 120.0) -> None:
-        """Waits until so many handlers have been entered.
+        """Waits until handlers have been entered `runs` times.
 
         Raises:
-            AssertionError: they have not within `seconds`.
+            AssertionError: they have not been within `seconds`.
         """
 
         follower, begun = Follower(self.ledger.path), list[Entry]()
@@ -353,10 +353,10 @@ class Scenario:
         until(have_begun, lambda: f"{len(begun)} of {runs} handlers were entered", seconds, 0.02)
 
     def wait_done(self, tasks: int, seconds: float = 120.0) -> list[Entry]:
-        """Waits until so many tasks have succeeded at least once, and returns the ledger.
+        """Waits until `tasks` tasks have succeeded at least once, and returns the ledger.
 
         Raises:
-            AssertionError: they have not within `seconds`.
+            AssertionError: fewer have within `seconds`.
         """
 
         follower, done = Follower(self.ledger.path), set[Place]()
@@ -370,11 +370,11 @@ class Scenario:
 
     @property
     def lag(self) -> int:
-        """The group's lag, as other tools report it. After a transaction it may be what it was before."""
+        """The group's lag, as other tools report it. Shortly after a transaction it may still be the earlier value."""
         return cluster.lag(self.servers, self.group, self.topic)
 
     def known_lag(self) -> int | None:
-        """The same, or None while it is unknown: the broker or the group's coordinator is unavailable."""
+        """Return the lag, or None while the broker or the group's coordinator is unavailable."""
         try:
             return self.lag
         except (KafkaException, TimeoutError):
@@ -383,23 +383,23 @@ class Scenario:
     def wait_lag(self, lag: int, seconds: float = 120.0) -> None:
         """Waits until the group's lag is `lag`.
 
-        A coordinator confirms a transaction a moment before it shows the offsets, and consumers of which one leaves or
-        comes while the other commits may commit in a transaction. So this is also for fleets that have ended.
+        A coordinator confirms a transaction shortly before it shows the offsets, and a consumer may commit in a
+        transaction while another one joins or leaves. So use this also for fleets that have ended.
 
         Raises:
-            AssertionError: it is not within `seconds`.
+            AssertionError: the lag is not reached within `seconds`.
         """
         until(lambda: self.known_lag() == lag, lambda: f"the lag is {self.known_lag()}, not {lag}", seconds, 0.05)
 
     def lag_left(self, seconds: float = 10.0) -> int:
-        """Return 0 as soon as the group's lag is 0, or else what it is after so many seconds."""
+        """Return 0 as soon as the group's lag is 0, or otherwise the lag after `seconds`."""
         deadline = time.monotonic() + seconds
         while (lag := self.lag) and time.monotonic() < deadline:
             time.sleep(0.05)
         return lag
 
     def known_done(self) -> set[Place]:
-        """What the group knows to be settled: below the committed offsets, and in their skip maps."""
+        """Return the places that the group has committed as settled: below the committed offsets and in skip maps."""
         done = set()
         for number, commit in cluster.committed(self.servers, self.group, self.topic).items():
             partition = Partition(self.topic, number)
@@ -408,7 +408,7 @@ class Scenario:
         return done
 
     def foreign_maps(self) -> list[Finding]:
-        """Commits whose skip map is damaged, or is that of another offset."""
+        """Return the commits whose skip map is damaged or belongs to another offset."""
         found = []
         for number, commit in cluster.committed(self.servers, self.group, self.topic).items():
             try:
@@ -419,23 +419,23 @@ class Scenario:
         return found
 
     def given_up(self) -> set[Place]:
-        """The places that the topic's dead letters say they come from."""
+        """Return the places of the tasks that are in the dead letter topic."""
         told = [cluster.headers_of(letter) for letter in cluster.read_all(self.servers, f"{self.topic}.dlq")]
         return {Place(self.topic, int(h["dlq-partition"]), int(h["dlq-offset"])) for h in told}
 
     def wake(self, process: psutil.Process) -> None:
-        """Lets a process that was paused go on."""
+        """Resumes a paused process."""
         self.woken.append((process.pid, time.monotonic_ns()))
         process.resume()
 
     def own_entries(self) -> list[Entry]:
-        """The ledger without what processes were in the middle of while they were paused: that is another's by then."""
+        """Return the ledger without the runs that a paused process was in: another process owns these tasks by then."""
         entries = self.ledger.entries()
         caught = {(pid, place) for pid, at in self.woken for place in ledger.caught(entries, pid, at)}
         return [entry for entry in entries if (entry.pid, entry.place) not in caught]
 
     def faults(self, given_up: Iterable[Place] = (), *, replays_in_process: bool = False) -> dict[str, list[Finding]]:
-        """What was lost, out of order or overlapping; all empty when nothing was. See `tests.support.ledger`."""
+        """Return tasks that were lost, out of order or overlapping, or nothing. See `tests.support.ledger`."""
         entries, dead = self.own_entries(), set(given_up)
         found = {
             "lost": ledger.lost(self.ledger.entries(), self.places, dead),
@@ -445,7 +445,7 @@ class Scenario:
         return {what: findings[:10] for what, findings in found.items() if findings}
 
     def repeated(self) -> list[Finding]:
-        """What ran again."""
+        """Return the runs of tasks that had already succeeded."""
         return ledger.repeated(self.ledger.entries())
 
     def _ranges(self, partition: Partition, metadata: str, offset: int) -> list[tuple[int, int]]:

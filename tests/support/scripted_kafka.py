@@ -1,4 +1,4 @@
-"""The in-memory Kafka of `processor.testing`, with a group, a network and topics that do what a test scripts."""
+"""The in-memory Kafka of `processor.testing`, whose group, network and topics a test can script."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from processor.testing.memory.source import MemorySource
 
 
 class ScriptedCluster(MemoryCluster):
-    """Topics with holes and retention, and a group that may withhold partitions or give a member up."""
+    """Topics with gaps and retention, and a group that can withhold partitions or remove a member."""
 
     def __init__(self) -> None:
         super().__init__()
         self.withheld: set[Partition] = set()
-        """Partitions that another member has, of which nothing else is known."""
+        """Partitions that belong to another member, which is not simulated."""
 
     def append(self, *records: MemoryRecord) -> None:
         """Appends records at their own offsets."""
@@ -31,14 +31,14 @@ class ScriptedCluster(MemoryCluster):
             self.changed.notify_all()
 
     def grow(self, topic: str, partitions: int) -> None:
-        """Adds partitions to the topic until it has so many."""
+        """Adds partitions to the topic until it has this number."""
         with self.changed:
             present = sum(place.topic == topic for place in self.logs)
             self.logs.update({Partition(topic, number): Log() for number in range(present, partitions)})
             self.changed.notify_all()
 
     def skip(self, partition: Partition, offsets: int) -> None:
-        """Lets so many offsets be without a record, as transactions and compaction do."""
+        """Skips this number of offsets, which then have no record, as after transactions and compaction."""
         with self.changed:
             self.logs[partition].end += offsets
             self.changed.notify_all()
@@ -52,7 +52,7 @@ class ScriptedCluster(MemoryCluster):
             self.changed.notify_all()
 
     def give_up(self, member: GroupMember) -> None:
-        """Takes its partitions from a member that was silent for too long; it learns so from its next `take`."""
+        """Removes a member that was silent for too long; the member finds out in its next `take`."""
         with self.changed:
             self.members.remove(member)
             self.changed.notify_all()
@@ -70,38 +70,38 @@ class ScriptedSource(MemorySource):
     def __init__(self, cluster: ScriptedCluster, topics: Sequence[str]) -> None:
         super().__init__(cluster, topics)
         self.refusal: str | None = None
-        """Why commits are refused, while they are."""
+        """The reason for which commits are refused; None while they are accepted."""
         self.refuses: Callable[[Sequence[Commit]], str | None] = lambda commits: self.refusal
-        """Why these commits are refused; None where they are not."""
+        """Returns the reason for which these commits are refused; None if they are accepted."""
         self.refuses_output: Callable[[OutputRecord], str | None] = lambda output: None
-        """Why a topic does not accept this output of a commit; None where it does."""
+        """Returns the reason for which a topic refuses this output of a commit; None if it accepts it."""
         self.lets_in = threading.Event()
-        """While it is not set, the group answers nothing: a join is under way."""
+        """While this is not set, the group does not answer, as during a join."""
         self.lets_in_again = True
-        """Whether the group answers at once to a join of a member that it had given up."""
+        """Whether the group immediately answers the join of a member that it had removed."""
         self.lets_in.set()
         self.keeps: Callable[[Sequence[Commit]], bool] = lambda commits: False
-        """Which commits the client keeps back, as it does while it has no coordinator."""
+        """Returns whether the client holds back these commits, as it does without a coordinator."""
         self.kept: list[Sequence[Commit]] = []
         self._outputs_of_kept: list[Sequence[OutputRecord]] = []
         self.questions = 0
-        """How often the group was asked what it has committed."""
+        """How often the source requested committed offsets from the group."""
         self.is_closed = threading.Event()
         self.closed_for_good = False
         self._scripted = cluster
         self._script: deque[tuple[Callable[[], object], threading.Event]] = deque()
         self._is_revoking = False
         self._done: list[threading.Event] = []
-        """Set once what the last steps led to is done."""
+        """Events of the last steps, which are set once everything that follows from the steps is done."""
 
     @property
     def paused(self) -> frozenset[Partition]:
-        """What is not delivered for now."""
+        """The partitions whose records are not delivered at present."""
         return frozenset(self._paused)
 
     @property
     def is_leaving(self) -> bool:
-        """Whether a listener has returned from a revoke, and has not released it."""
+        """Whether a listener has returned from a revocation, but has not released it."""
         return bool(self._leaving) and not self._is_revoking
 
     def _give_up(self, partitions: Sequence[Partition]) -> None:
@@ -111,14 +111,14 @@ class ScriptedSource(MemorySource):
 
     @property
     def listener(self) -> Listener:
-        """What the group's decisions go to."""
+        """The listener that receives the group's decisions."""
         assert self._listener is not None
         return self._listener
 
-    # --- the test's side: what is to happen inside `take`. The event is set when all that follows from it is done.
+    # --- the test's side: steps that happen inside `take`. An event is set when all that follows from its step is done.
 
     def happens(self, step: Callable[[], object]) -> threading.Event:
-        """Anything, in the thread of the source's owner."""
+        """Runs any function in the thread of the source's owner."""
         done = threading.Event()
         with self._scripted.changed:
             self._script.append((step, done))
@@ -126,15 +126,15 @@ class ScriptedSource(MemorySource):
         return done
 
     def revoke(self, partition: Partition) -> threading.Event:
-        """The group gives the partition to another member, in order."""
+        """Lets the group give the partition to another member, with a revocation."""
         return self.happens(lambda: self._scripted.withheld.add(partition))
 
     def assign(self, partition: Partition) -> threading.Event:
-        """It gets the partition back."""
+        """Lets the group give the partition back to this member."""
         return self.happens(lambda: self._scripted.withheld.discard(partition))
 
     def lose(self, partition: Partition) -> threading.Event:
-        """The group gives this member up, and the partition to another one. The member joins again."""
+        """Lets the group remove this member and give the partition to another one. The member joins again."""
 
         def give_up() -> None:
             self._scripted.withheld.add(partition)
@@ -143,7 +143,7 @@ class ScriptedSource(MemorySource):
         return self.happens(give_up)
 
     def send_kept(self) -> threading.Event:
-        """The oldest commit that was kept back gets to the group now, behind later ones, and is answered."""
+        """Sends the oldest commit that was held back to the group now, after later ones; the group answers it."""
         commits, outputs = self.kept.pop(0), self._outputs_of_kept.pop(0)
         return self.happens(lambda: super(ScriptedSource, self).commit(commits, outputs))
 
@@ -209,7 +209,7 @@ class ScriptedSource(MemorySource):
 
 
 class Sent(NamedTuple):
-    """A record that was sent."""
+    """A sent record."""
 
     topic: str
     key: bytes | None
@@ -218,18 +218,18 @@ class Sent(NamedTuple):
 
 
 class ScriptedSink(MemorySink):
-    """A producer whose topics refuse so many records, or whose acknowledgements are held back."""
+    """A producer whose topics can refuse a number of records, or whose acknowledgements can be held back."""
 
     def __init__(self, cluster: MemoryCluster) -> None:
         super().__init__(cluster)
         self.sent: list[Sent] = []
-        """What was accepted."""
+        """The accepted records."""
         self.refusals = 0
         self.refused_topic: str | None = None
-        """Where it is set, only records for this topic are refused."""
+        """If this is set, only records for this topic are refused."""
         self.holding = False
         self.held: list[Delivered] = []
-        """Called with None, one acknowledges a single record."""
+        """Callbacks of the records held back; calling one with None acknowledges its record."""
         self._is_acknowledging = False
         self._lock = threading.Lock()
 
@@ -252,7 +252,7 @@ class ScriptedSink(MemorySink):
         super().send(topic, key, value, headers, lambda error: self._acknowledged(delivered, error), partition)
 
     def acknowledge(self) -> None:
-        """Acknowledges everything that is held back, and holds back nothing more."""
+        """Acknowledges all records that are held back, and stops holding back records."""
         with self._lock:
             held, self.held, self.holding = self.held, [], False
         self._is_acknowledging = True

@@ -1,4 +1,4 @@
-"""How a broker for tests is configured."""
+"""The configuration of brokers for tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROPERTIES: Mapping[str, str] = {
     "advertised.listeners": "PLAINTEXT://127.0.0.1:{port}",
     "auto.create.topics.enable": "false",
     "num.partitions": "4",
-    # One broker keeps the only replica of everything.
+    # One broker holds the only replica of each partition.
     "default.replication.factor": "1",
     "offsets.topic.replication.factor": "1",
     "offsets.topic.num.partitions": "4",
@@ -25,17 +25,17 @@ PROPERTIES: Mapping[str, str] = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "share.coordinator.state.topic.num.partitions": "1",
-    # A test waits for what it tests, not for a group to gather or for a dead member to be missed.
+    # Tests should not wait for a group to gather, or long for a dead member's session to expire.
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
     "group.consumer.min.session.timeout.ms": "1000",
     "group.consumer.session.timeout.ms": "6000",
     "group.consumer.min.heartbeat.interval.ms": "100",
     "group.consumer.heartbeat.interval.ms": "500",
-    # A broker that was killed is let in again only when its last registration has run out (9 s by default).
+    # A killed broker can register again only when its last registration has expired (9 s by default).
     "broker.heartbeat.interval.ms": "500",
     "broker.session.timeout.ms": "3000",
-    # Compaction and retention within a test's time; the topic chooses its own small segments.
+    # Compaction and retention take effect within a test; topics set their own small segments.
     "log.cleaner.backoff.ms": "200",
     "log.cleaner.dedupe.buffer.size": "2097152",
     "log.cleaner.io.buffer.size": "65536",
@@ -43,11 +43,11 @@ PROPERTIES: Mapping[str, str] = {
     "log.initial.task.delay.ms": "500",
     "log.segment.delete.delay.ms": "1000",
 }
-"""Server properties of every broker that is started here; topics can set their own `segment.bytes` and the like."""
+"""Server properties of every broker that tests start; topics can set `segment.bytes` and similar properties."""
 
 
 def server_properties(extra: Mapping[str, str], *, host: str, port: int, controller_port: int) -> dict[str, str]:
-    """`PROPERTIES` with `extra` on top; `{host}`, `{port}` and `{controller_port}` stand for what is known only now."""
+    """Return `PROPERTIES` updated with `extra`, and fill in `{host}`, `{port}` and `{controller_port}`."""
     places = {"{host}": host, "{port}": str(port), "{controller_port}": str(controller_port)}
     return {key: _fill(value, places) for key, value in {**PROPERTIES, **extra}.items()}
 

@@ -1,4 +1,4 @@
-"""How long the machine let no thread of the tests' process run: time that no test holds against the product."""
+"""Measures how long the machine scheduled no thread of the tests' process, so that tests do not count this time."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import time
 from typing import Final, Self
 
 BEAT_SECONDS: Final = 0.02
-"""A thread that sleeps for so long notes when it wakes."""
+"""A thread sleeps for this time repeatedly, and notes when it wakes."""
 
 STALL_SECONDS: Final = 0.2
-"""Between two wakes: much longer than the scheduler of a busy machine lets a thread wait."""
+"""A longer time between two wakes is a stall: the scheduler of a busy machine delays a thread much less."""
 
 
 class Stalls:
-    """Observes the machine from entering to leaving."""
+    """Observes the machine inside the `with` block."""
 
     def __init__(self) -> None:
         self._stalls: list[tuple[int, int]] = []
-        """Beginning and end of each, in nanoseconds of CLOCK_MONOTONIC."""
+        """Begin and end of each stall, in nanoseconds of CLOCK_MONOTONIC."""
         self._last_beat: int | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._observe, daemon=True)
 
     def seconds(self, since: int = 0, until: int | None = None) -> float:
-        """Return how many seconds the machine stood still between two moments, in nanoseconds of CLOCK_MONOTONIC."""
+        """Return how many seconds the machine was stalled between two times in nanoseconds of CLOCK_MONOTONIC."""
         now = time.monotonic_ns()
         end = now if until is None else until
         parts = (min(ended, end) - max(began, since) for began, ended in [*self._stalls, *self._present(now)])
@@ -47,6 +47,6 @@ class Stalls:
             self._last_beat = now
 
     def _present(self, now: int) -> list[tuple[int, int]]:
-        """The stall that is just over, whose end the observing thread has not noted yet."""
+        """Return the stall since the last beat, if there is one: the observing thread has not recorded it yet."""
         last = self._last_beat
         return [(last, now)] if last is not None and now - last > STALL_SECONDS * 1e9 else []

@@ -1,4 +1,4 @@
-"""A steady stream of tasks, and how long each waited for its handler."""
+"""A steady stream of tasks, and how long each task waited for its handler."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class Waits(NamedTuple):
 
 
 class SteadyLoad:
-    """Produces `rate` tasks a second, over `SESSIONS` sessions, in a thread of its own, until it is stopped."""
+    """Produces `rate` tasks per second in `SESSIONS` sessions from its own thread, until it is stopped."""
 
     def __init__(self, work: Scenario, rate: float, stalls: Stalls | None = None) -> None:
-        """With `stalls`, no task waits while the machine stands still."""
+        """With `stalls`, waits do not include the time in which the machine was stalled."""
         self.produced: dict[Place, int] = {}
-        """When each task was handed to the client that produced it: nanoseconds of CLOCK_MONOTONIC."""
+        """When each task was handed to the client, in nanoseconds of CLOCK_MONOTONIC."""
         self._work = work
         self._rate = rate
         self._stalls = stalls
         self._chance = random.Random(1)
         self._unplaced: list[int] = []
-        """When tasks were produced whose offsets are unknown: a broker detected a repeated request."""
+        """When tasks with unknown offsets were produced: a broker detected a repeated request."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._produce)
         self._producer = Producer(
@@ -58,7 +58,7 @@ class SteadyLoad:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the stream, and adds its tasks to the scenario's."""
+        """Stops the stream, and adds its tasks to the scenario's."""
         self._ended.set()
         self._thread.join()
         assert self._producer.flush(FLUSH_SECONDS) == 0, "some tasks of the stream were not acknowledged"
@@ -67,7 +67,7 @@ class SteadyLoad:
         self._work.places += list(self.produced)
 
     def _find_repeats(self) -> None:
-        """Finds the tasks whose offsets are unknown: nothing else in the topic is."""
+        """Finds the tasks with unknown offsets: they are the only records in the topic that are not known."""
         known = {*self.produced, *self._work.places}
         records = cluster.read_all(self._work.servers, self._work.topic)
         records.sort(key=lambda record: record.timestamp())
@@ -76,7 +76,7 @@ class SteadyLoad:
         self.produced.update(zip(found, sorted(self._unplaced), strict=True))
 
     def waits(self, entries: Iterable[Entry], since: int = 0, places: Sequence[Place] | None = None) -> Waits:
-        """How long tasks waited that were produced after `since` (nanoseconds of CLOCK_MONOTONIC)."""
+        """Return how long the tasks waited that were produced after `since` (nanoseconds of CLOCK_MONOTONIC)."""
         began: dict[Place, int] = {}
         for entry in entries:
             if entry.kind == "start":
@@ -113,7 +113,7 @@ class SteadyLoad:
 
 @contextmanager
 def steady_load(work: Scenario, rate: float, stalls: Stalls | None = None) -> Iterator[SteadyLoad]:
-    """A stream that goes on inside."""
+    """Produce a stream of tasks inside the `with` block."""
     load = SteadyLoad(work, rate, stalls)
     load.start()
     try:

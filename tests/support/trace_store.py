@@ -1,4 +1,4 @@
-"""A collector of traces: takes OTLP by HTTP as the exporters send it, and keeps the spans."""
+"""A collector of traces: accepts OTLP over HTTP from exporters, and keeps the spans."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.receiver import Receiver
 
 
 class StoredSpan(NamedTuple):
-    """A span as it arrived; IDs in hexadecimal, "" without a parent."""
+    """A received span; IDs are hexadecimal, and `parent_id` is "" without a parent."""
 
     name: str
     trace_id: str

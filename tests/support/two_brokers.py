@@ -1,4 +1,4 @@
-"""A cluster of two brokers, as child processes: a group's coordinator can move from one to the other."""
+"""A cluster of two brokers as child processes, so that a group's coordinator can move from one to the other."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ MOVE_SECONDS: Final = 60.0
 
 
 class TwoBrokers:
-    """The first is the controller too, and has to stay. The second may be killed and brought back."""
+    """Two brokers. The first is also the controller, and must keep running. The second can be killed and restarted."""
 
     def __init__(self, first: JavaBroker, second: JavaBroker) -> None:
-        """Both run."""
+        """Both brokers are already running."""
         self._second = second
         self.both = GivenBroker(f"{first.bootstrap_servers},{second.bootstrap_servers}")
 
     def create_topic(self, name: str, partitions: int) -> str:
-        """Makes a topic that is on both brokers, and returns its name."""
+        """Creates a topic with a replica on each broker, and returns its name."""
         return cluster.create(
             self.both.bootstrap_servers, NewTopic(name, num_partitions=partitions, replication_factor=2)
         )
@@ -41,7 +41,7 @@ class TwoBrokers:
         """Returns a name for a group whose coordinator is the second broker."""
         servers = self.both.bootstrap_servers
         topic = self.create_topic(f"{name}-first", 1)
-        cluster.committed(servers, name, topic)  # the first question for a coordinator makes the offsets' topic
+        cluster.committed(servers, name, topic)  # the first request for a coordinator creates the offsets topic
         names = [f"{name}-{number}" for number in range(20)]
         found = until(
             lambda: [each for each in names if self._coordinator(each) == 2],
@@ -52,13 +52,13 @@ class TwoBrokers:
         return found[0]
 
     def kill_second(self, group: str) -> None:
-        """Ends the second broker, which is the coordinator of the group, and waits until the first one is."""
-        self._let_second_lead(group)  # one that a busy machine held up for three seconds has lost what it led
+        """Kills the second broker, the coordinator of the group, and waits until the first is the coordinator."""
+        self._let_second_lead(group)  # a broker loses its partitions if a busy machine stalls it for three seconds
         self._second.kill()
         until(lambda: self._coordinator(group) == 1, "broker 1 is the coordinator", MOVE_SECONDS, 0.1)
 
     def bring_back_second(self, group: str) -> None:
-        """Starts the second broker again, and waits until it leads what it led before, and is the coordinator."""
+        """Restarts the second broker, and waits until it is the coordinator of the group again."""
         self._second.start()
         self._let_second_lead(group)
 
@@ -76,14 +76,14 @@ class TwoBrokers:
         until(is_coordinator, "broker 2 is the coordinator", MOVE_SECONDS, 0.2)
 
     def _coordinator(self, group: str) -> int:
-        """The leader of the partition in which the group's offsets are; negative while none is known."""
+        """Return the leader of the partition that stores the group's offsets; negative while none is known."""
         answer = cluster.admin_of(self.both.bootstrap_servers).list_topics(OFFSETS, cluster.SECONDS)
         partitions = answer.topics[OFFSETS].partitions
         return int(partitions[_java_hash(group) % len(partitions)].leader) if partitions else -1
 
 
 def _wait_for_both(*brokers: JavaBroker) -> None:
-    """Waits until each broker knows both: one answers before the controller lets it in, and has no replicas then."""
+    """Waits until each broker knows both: a broker answers before it is registered, and has no replicas until then."""
 
     def are_known() -> bool:
         admins = [cluster.admin_of(broker.bootstrap_servers) for broker in brokers]
@@ -93,7 +93,7 @@ def _wait_for_both(*brokers: JavaBroker) -> None:
 
 
 def _java_hash(text: str) -> int:
-    """The amount of `String.hashCode`, by which a group finds its partition of the offsets' topic."""
+    """Return the absolute value of Java's `String.hashCode`, which selects a group's partition of the offsets topic."""
     found = 0
     for character in text:
         found = (31 * found + ord(character)) & 0xFFFFFFFF
@@ -102,10 +102,10 @@ def _java_hash(text: str) -> int:
 
 @contextmanager
 def two_brokers() -> Iterator[TwoBrokers]:
-    """A cluster that runs inside the `with`.
+    """Yield a cluster that runs inside the `with` block.
 
     Raises:
-        BrokerUnavailable: it takes Java and Maven, and they are not there.
+        BrokerUnavailable: Java is not installed, or neither Maven nor downloaded jars are available.
     """
     if not kafka_jars.available():
         raise BrokerUnavailable(NO_BROKER)

@@ -1,4 +1,4 @@
-"""`logging` and structlog as a program finds them that has set up neither."""
+"""`logging` and structlog in the state of a program that has configured neither."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 
 @contextmanager
 def unconfigured() -> Iterator[None]:
-    """Without pytest's handlers and level; what is set up meanwhile is undone at the end."""
+    """Remove pytest's handlers and level inside the `with` block; restore them at its end."""
     root = logging.root
     before, level = root.handlers[:], root.level
     root.handlers[:] = []

@@ -1,4 +1,4 @@
-"""A wait for what happens elsewhere, with a bound."""
+"""A bounded wait for a condition."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def until(
     seconds: float = 120.0,
     pause: float = 0.005,
 ) -> T:
-    """Asks until the answer is true, and returns it.
+    """Calls `condition` until its result is true, and returns the result.
 
     Args:
-        condition: the question.
-        what: what should happen, or a function that describes what is the case instead.
-        seconds: how long it may take.
-        pause: seconds between two questions.
+        condition: the condition to wait for.
+        what: the expected condition, or a function that describes the actual state.
+        seconds: how long to wait.
+        pause: seconds between two calls.
 
     Raises:
-        AssertionError: it has not happened within `seconds`.
+        AssertionError: the condition is not fulfilled within `seconds`.
     """
     deadline = time.monotonic() + seconds
     while not (answer := condition()):

@@ -1,4 +1,4 @@
-"""A viewer of the live page without a browser: one that reads its server-sent events."""
+"""A viewer of the live page without a browser: it reads the page's server-sent events."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ SECONDS = 60.0
 
 
 class Viewer:
-    """One stream of events, open inside the context.
+    """One stream of events, which is open inside the `with` block.
 
     Args:
-        port: of the page, on 127.0.0.1.
+        port: the port of the page on 127.0.0.1.
     """
 
     def __init__(self, port: int) -> None:
         self.sections: dict[str, str] = {}
-        """The page as it is shown."""
+        """The sections of the page as a browser would show them."""
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
 
     def __enter__(self) -> Self:
@@ -37,7 +37,7 @@ class Viewer:
         self._connection.close()
 
     def event(self) -> tuple[str, Any]:
-        """Return the next event: its name, and its data. A `message` changes the sections; `closed` is the end."""
+        """Return the name and the data of the next event. A `message` changes sections; `closed` ends the stream."""
         name, data = "message", ""
         while line := self.response.readline().decode().rstrip("\n"):
             field, _, value = line.partition(":")
@@ -54,7 +54,7 @@ class Viewer:
         return name, None
 
     def news(self) -> tuple[str, Any]:
-        """Return the next event that is more than a sign of life, which comes between others on a slow machine."""
+        """Return the next event that is not a `tick`; on a slow machine, ticks may come between other events."""
         while (event := self.event())[0] == "tick":
             pass
         return event

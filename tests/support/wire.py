@@ -1,10 +1,11 @@
-"""A wire between clients and a real broker: slow, cut or silent, and it can refuse commits, records and producers.
+"""A proxy between clients and a real broker. It can be slow, cut or silent, and refuse commits, records and producers.
 
-It can also lose answers of the coordinator that give a member partitions.
+It can also drop answers of the coordinator that assign partitions to a member.
 
-It speaks as much of Kafka's protocol as it must: frames, request headers, and OffsetCommit, TxnOffsetCommit, EndTxn,
-Produce and InitProducerId as the client here sends them (versions 8 and 9, 3, 0 and 1, 9 and 10, 4; the layouts are in
-Kafka's `OffsetCommitRequest.json` and so on, and those of the answers), and the answer to ConsumerGroupHeartbeat.
+It implements only the necessary part of Kafka's protocol: frames, request headers, the answer to
+ConsumerGroupHeartbeat, and OffsetCommit, TxnOffsetCommit, EndTxn, Produce and InitProducerId in the versions that the
+client sends (8 and 9, 3, 0 and 1, 9 and 10, 4). Kafka's sources define the layouts of requests and answers, for example
+in `OffsetCommitRequest.json`.
 """
 
 from __future__ import annotations
@@ -22,28 +23,28 @@ LAYOUTS = {PRODUCE: (9, 10), OFFSET_COMMIT: (8, 9), INIT_PRODUCER_ID: (4,), END_
 
 
 class Wire:
-    """Listens at a port of loopback and passes on to `target`, a port of loopback too."""
+    """Listens on a port of loopback, and forwards to `target`, also a port of loopback."""
 
     def __init__(self, port: int, target: int) -> None:
         self.address = f"127.0.0.1:{port}"
         self.delay = 0.0
-        """Seconds that every request waits before it is passed on."""
+        """Seconds by which every request is delayed."""
         self.silent = False
-        """Whether everything is taken and nothing is passed on."""
+        """Whether the wire accepts all data and forwards nothing."""
         self.refused = 0
-        """Commits that were answered by the wire, with an error."""
+        """How many commits the wire answered with an error."""
         self.refused_topics: dict[str, int] = {}
-        """Topics that take no record, each with the error code that the wire answers instead of the broker."""
+        """Topics whose records are refused, each with the error code that the wire answers instead of the broker."""
         self.refused_records = 0
-        """Batches of records that were answered by the wire, with an error."""
+        """How many batches of records the wire answered with an error."""
         self.refused_producers: int | None = None
-        """The error code that an idempotent producer gets when it asks for its ID; None passes its request on."""
+        """The error code for an idempotent producer that requests its ID; None forwards the request."""
         self.producers = 0
-        """Producers that asked for an ID."""
+        """How many producers requested an ID."""
         self.loses_assignments_of: int | None = None
-        """Answers to heartbeats of KIP-848 are lost that give so many partitions; None: no answer is."""
+        """Drops answers to KIP-848 heartbeats that assign this number of partitions; None drops no answer."""
         self.lost_assignments = 0
-        """How many were."""
+        """How many such answers were dropped."""
         self._target = target
         self._refusals: list[int] = []
         self._refused_ends: list[int] = []
@@ -54,7 +55,7 @@ class Wire:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def refuse_commits(self, code: int, times: int) -> None:
-        """Answers the next commits with this error code for each partition; the broker never sees them.
+        """Answers the next `times` commits with this error code for each partition; the broker never receives them.
 
         Offsets that are committed in transactions count as commits.
         """
@@ -62,24 +63,24 @@ class Wire:
             self._refusals += [code] * times
 
     def refuse_ends(self, code: int, times: int) -> None:
-        """Answers the next ends of transactions, commits and aborts, with this error code."""
+        """Answers the next `times` requests to commit or abort a transaction with this error code."""
         with self._guard:
             self._refused_ends += [code] * times
 
     def accept_commits(self) -> None:
-        """Refuses none any more."""
+        """Stops refusing commits."""
         with self._guard:
             self._refusals.clear()
 
     @property
     def has_refusals(self) -> bool:
-        """Whether some of those that were asked for are still to come."""
+        """Whether some of the requested refusals are still to come."""
         with self._guard:
             return bool(self._refusals or self._refused_ends)
 
     @contextmanager
     def cut(self) -> Iterator[None]:
-        """Inside, every connection is closed, and new ones are closed at once."""
+        """Closes every connection, and inside the `with` block also each new one."""
         self._is_cut = True
         self._close_links()
         try:
@@ -88,13 +89,13 @@ class Wire:
             self._is_cut = False
 
     def close(self) -> None:
-        """Ends it."""
+        """Stops listening and closes all connections."""
         self._is_cut = True
         self._server.close()
         self._close_links()
 
     def answer_of(self, request: bytes) -> bytes | None:
-        """The wire's own answer to a request; None for one that is passed on."""
+        """Return the wire's own answer to a request; None if the request is to be forwarded."""
         api, version = struct.unpack_from(">hh", request)
         if version not in LAYOUTS.get(api, ()):
             return None
@@ -121,7 +122,7 @@ class Wire:
             return end_refusal_of(request, self._refused_ends.pop(0))
 
     def loses(self, api: int, answer: bytes) -> bool:
-        """Return whether the broker's answer to such a request is not passed on."""
+        """Return whether the broker's answer to such a request is dropped."""
         if api != CONSUMER_GROUP_HEARTBEAT or assigned_by(answer) != self.loses_assignments_of:
             return False
         self.lost_assignments += 1
@@ -150,14 +151,14 @@ class Wire:
 
 
 class _Link:
-    """One client's connection, and its continuation to the broker."""
+    """A client's connection, and the corresponding connection to the broker."""
 
     def __init__(self, wire: Wire, client: socket.socket, broker: socket.socket) -> None:
         self.is_open = True
         self._wire, self._client, self._broker = wire, client, broker
         self._requests: queue.SimpleQueue[tuple[float, bytes] | None] = queue.SimpleQueue()
         self._passed: queue.SimpleQueue[int] = queue.SimpleQueue()
-        """The kinds of the requests that were passed on. The broker answers all of them, in their order."""
+        """The API keys of the forwarded requests. The broker answers all of them, in the same order."""
         for end in (client, broker):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for work in (self._read_requests, self._pass_requests, self._pass_answers):
@@ -210,7 +211,7 @@ class _Link:
 
 
 def assigned_by(answer: bytes) -> int:
-    """Return how many partitions an answer to ConsumerGroupHeartbeat gives its member."""
+    """Return how many partitions an answer to ConsumerGroupHeartbeat assigns to its member."""
     read = _Reader(answer)
     read.skip(4)  # correlation
     read.tags()
@@ -230,7 +231,7 @@ def assigned_by(answer: bytes) -> int:
 
 
 def refusal_of(frame: bytes, code: int) -> bytes:
-    """The answer to an OffsetCommit or TxnOffsetCommit request, with the same error code for each of its partitions."""
+    """Return an answer to an OffsetCommit or TxnOffsetCommit request, with the same error code for each partition."""
     read = _Reader(frame)
     is_in_transaction = read.number(">h") == TXN_OFFSET_COMMIT
     read.skip(2)
@@ -263,10 +264,10 @@ def refusal_of(frame: bytes, code: int) -> bytes:
 
 
 def produce_refusal_of(frame: bytes, refused: Mapping[str, int]) -> bytes | None:
-    """The answer to a Produce request to one of the topics that are `refused`; None to any other.
+    """Return an answer to a Produce request for one of the `refused` topics; None for any other topic.
 
-    The client sends one partition a request. The fields after the error code: base offset, time of append, first
-    offset, errors by record, message.
+    The client sends one partition per request. The fields after the error code are base offset, append time, first
+    offset, errors by record and message.
     """
     read = _Reader(frame)
     read.skip(4)
@@ -274,7 +275,7 @@ def produce_refusal_of(frame: bytes, refused: Mapping[str, int]) -> bytes | None
     read.skip(max(0, read.number(">h")))  # the client's ID
     read.tags()
     read.text()  # transaction
-    read.skip(2 + 4)  # acks, time-out
+    read.skip(2 + 4)  # acks, timeout
     assert read.length() == 1
     name = read.text()
     assert read.length() == 1
@@ -288,23 +289,23 @@ def produce_refusal_of(frame: bytes, refused: Mapping[str, int]) -> bytes | None
 
 
 def producer_refusal_of(frame: bytes, code: int) -> bytes:
-    """The answer to an InitProducerId request; the fields: throttle time, error code, ID, epoch."""
+    """Return an answer to an InitProducerId request; its fields are throttle time, error code, ID and epoch."""
     (correlation,) = struct.unpack_from(">i", frame, 4)
     return struct.pack(">iBihqhB", correlation, 0, 0, code, -1, -1, 0)
 
 
 def end_refusal_of(frame: bytes, code: int) -> bytes:
-    """The answer to an EndTxn request; the fields: throttle time, error code."""
+    """Return an answer to an EndTxn request; its fields are throttle time and error code."""
     (correlation,) = struct.unpack_from(">i", frame, 4)
     return struct.pack(">iih", correlation, 0, code)
 
 
 def through_a_wire(wire_port: int, direct_port: int) -> Mapping[str, str]:
-    """Server properties of a broker with two addresses: one of its own, and one whose clients come over a wire.
+    """Return server properties of a broker with two addresses: a direct one, and one that clients reach through a wire.
 
     Args:
-        wire_port: where the wire listens.
-        direct_port: where the broker takes what comes over the wire.
+        wire_port: the port on which the wire listens.
+        direct_port: the port on which the broker accepts the wire's connections.
     """
     return {
         "listeners": f"PLAINTEXT://{{host}}:{{port}},WIRE://127.0.0.1:{direct_port},"
