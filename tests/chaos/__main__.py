@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`, see `campaign`."""
+"""Runs `python -m tests.chaos`; see `campaign`."""
 
 import sys
 

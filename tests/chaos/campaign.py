@@ -1,4 +1,4 @@
-"""Rounds of chaos until the time is over, and a table of what they showed.
+"""Plays rounds of chaos for a given time, and prints a table of the results.
 
 python -m tests.chaos --minutes 10 --seed 7 [--only FAULT]
 """
@@ -38,13 +38,13 @@ class Campaign:
     def __init__(self, seed: int, faults: tuple[Fault, ...] = FAULTS) -> None:
         self.seed = seed
         self.failures: list[str] = []
-        """Sentences, each with how to play the round again."""
+        """Descriptions of failures, each with the seed of its round."""
         self._faults = faults
         self._injected: dict[Fault, int] = defaultdict(int)
         self._outcomes: dict[Fault, list[Outcome]] = defaultdict(list)
 
     def run(self, seconds: float, say: Console) -> None:
-        """Plays rounds, each fault in its turn, and begins none after `seconds`."""
+        """Plays rounds with each fault in turn, and begins none after `seconds`."""
         deadline = time.monotonic() + seconds
         with world() as shared:
             for number in range(1_000_000):
@@ -53,7 +53,7 @@ class Campaign:
                 self._play(shared, number, say)
 
     def table(self) -> Table:
-        """The rounds so far."""
+        """Return a table of the rounds so far."""
         table = Table(title=f"seed {self.seed}", title_justify="left")
         for name in COLUMNS:
             table.add_column(name, justify="left" if name.startswith(("fault", "may")) else "right")
@@ -62,7 +62,7 @@ class Campaign:
         return table
 
     def rows(self) -> list[tuple[str, ...]]:
-        """One for each fault that was injected."""
+        """Return one row for each fault that was injected."""
         rows = []
         for fault, outcomes in self._outcomes.items():
             found = [str(sum(len(outcome.faults.get(what, ())) for outcome in outcomes)) for what in SHOWN]
@@ -110,7 +110,7 @@ def _name(fault: Fault) -> str:
 
 @contextmanager
 def world() -> Iterator[World]:
-    """A broker of one's own behind a wire."""
+    """Yield a broker of the campaign's own, behind a wire."""
     wire_port, direct_port = free_ports(2)
     with JavaBroker({**through_a_wire(wire_port, direct_port), **PATIENT}) as broker:
         wire = Wire(wire_port, direct_port)
@@ -121,7 +121,7 @@ def world() -> Iterator[World]:
 
 
 def main() -> int:
-    """The command line."""
+    """Runs the command line, and returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=9.0, help="no round begins after this")
     parser.add_argument("--seed", type=int, default=None, help="plays the same rounds again")

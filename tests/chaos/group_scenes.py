@@ -1,6 +1,6 @@
-"""Scenes of groups: what follows them must be sent, once all branches have succeeded, with its own ID, or given up.
+"""Scenes with task groups. A group's follow-up must be sent with its own ID once all branches succeed, or be given up.
 
-Their verdicts are read from the topics that what follows and dead letters are sent to.
+The verdicts are read from the topics of the follow-ups and of the dead letters.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from tests.support.until import until
 
 GROUPS = 40
 TASKS = 4
-"""Of each group; the last one waits."""
+"""Tasks of each group; the last one waits."""
 
 OPTIONS = ("-w", "16", "--commit-interval", "1", "-X", "group.instance.id=scene")
-"""A fleet that follows a killed one has the partitions at once, since it has the same name."""
+"""The options of a fleet. The successor of a killed fleet gets its partitions at once: it has the same instance ID."""
 
 
 def kill_while_groups_wait(work: Scenario) -> Verdict:
-    """SIGKILL when branches have arrived, some of which the group has not committed: they arrive again.
+    """SIGKILL after branches have arrived, some of which are not committed yet: these arrive again.
 
-    The last branch of each group waits for that. A second one comes while the topic of what follows refuses it.
-    Handlers end together, twice in each commit interval: a kill soon after that comes well before the next commit.
+    The last branch of each group runs only afterwards. A second SIGKILL comes while the follow-ups' topic refuses them.
+    Handlers end together, twice in each commit interval, so that a kill soon after that is well before the next commit.
     """
     after = cluster.create_topic(work.servers, f"{work.topic}-after", 1, max_message_bytes=100)
     with Dispatcher(work.servers, work.topic, value_format="bytes") as dispatcher:
@@ -57,7 +57,7 @@ def done(work: Scenario) -> set[Place]:
 
 
 def wait_for_sessions(work: Scenario, count: int) -> None:
-    """Waits until tasks of so many sessions have run. Each has one task, which may run in several copies."""
+    """Waits until tasks of `count` sessions have run. Each session has one task, of which several copies may run."""
 
     def ran() -> int:
         return len({entry.session for entry in work.ledger.entries() if entry.succeeded})
@@ -66,7 +66,7 @@ def wait_for_sessions(work: Scenario, count: int) -> None:
 
 
 def what_followed(work: Scenario, after: str) -> Verdict:
-    """Return what is wrong with the records that follow the groups."""
+    """Return the faults of the groups' follow-ups."""
     found: dict[str, list[Finding]] = defaultdict(list)
     expected = {f"g-{n}/then": [f"g-{n}/1", f"g-{n}/2/1", f"g-{n}/3"] for n in range(GROUPS)}
     ids = set()
@@ -83,9 +83,9 @@ def what_followed(work: Scenario, after: str) -> Verdict:
 
 
 def kill_before_groups_expire(work: Scenario) -> Verdict:
-    """One branch of each group is a dead letter, and a SIGKILL comes while the other one waits for it.
+    """One branch of each group becomes a dead letter, and a SIGKILL comes while the other one waits for it.
 
-    The groups begin once a consumer has the partitions: a branch that has expired before it begins does not run.
+    The groups are submitted once a consumer has partitions: a branch that expires before it begins does not run.
     """
     fleet = work.run("branch", *OPTIONS)
     fleet.wait_for_partitions()
@@ -97,7 +97,7 @@ def kill_before_groups_expire(work: Scenario) -> Verdict:
     until(lambda: done(work) <= work.known_done(), "all branches are committed", pause=0.05)
     work.kill(fleet)
     fleet = work.run("branch", *OPTIONS)
-    fleet.wait_for("fleet.started")  # the killed one may have met the end of all groups
+    fleet.wait_for("fleet.started")  # the killed fleet may already have ended all groups
     work.wait_lag(0)
     assert fleet.stop() == 0
     letters = [cluster.headers_of(each) for each in cluster.read_all(work.servers, f"{work.topic}.dlq")]

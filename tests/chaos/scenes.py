@@ -1,6 +1,6 @@
-"""Short plays with one fault each, and a verdict: what was lost, out of order, overlapping or needlessly twice.
+"""Short scenes with one fault each, and a verdict: tasks lost, out of order, overlapping or needlessly repeated.
 
-Each is played with the product, where the verdict must be clean, and with a bug planted in it, where it must not be.
+Each scene must have an empty verdict with the real code, and a non-empty one with a bug planted in it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Verdict = dict[str, list[Finding]]
 Scene = Callable[[Scenario], Verdict]
 
 NOTICED_SOON = ("-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=300")
-"""A dead member is missed after 6 s. So is a living one that a busy machine does not run for so long: what it has not
-committed then runs again."""
+"""The group removes a dead member after 6 s. It also removes a living one that a busy machine does not schedule for so
+long; then the tasks that this member has not committed run again."""
 QUICK = ("--commit-interval", "0.2", *NOTICED_SOON)
 PATIENT = ("-X", "heartbeat.interval.ms=300", *OUTLASTING)
-"""For a group of which no member dies: it learns of changes soon, and gives up none that a busy machine holds up."""
+"""For a group in which no member dies: members learn of changes soon, and one that a busy machine delays stays."""
 
 
 def verdict(
@@ -35,7 +35,7 @@ def verdict(
     *,
     replays_in_process: bool = False,
 ) -> Verdict:
-    """Faults, and what ran again though the group knew that it was done."""
+    """Return the faults, including tasks that ran again although the group had committed them as done."""
     known = set(known_done)
     needless = [finding for finding in ledger.repeated(work.own_entries()) if finding.place in known]
     found: Verdict = work.faults(given_up, replays_in_process=replays_in_process)
@@ -47,9 +47,9 @@ def verdict(
 
 
 def clean_run(work: Scenario) -> Verdict:
-    """Tasks come one by one while the one before of their session runs: who lets two of a session run is seen.
+    """Tasks arrive while the previous task of their session is running, which exposes two running tasks of a session.
 
-    A handler takes several times as long as a round of tasks takes to arrive, on a slow machine too.
+    A handler takes several times as long as a round of tasks takes to arrive, even on a slow machine.
     """
     work.produce_sessions(6, 6)
     fleet = work.run("note", "-w", "16", "--commit-interval", "0.2", *PATIENT, seconds=0.5)
@@ -63,7 +63,7 @@ def clean_run(work: Scenario) -> Verdict:
 
 
 def kill_at_work(work: Scenario) -> Verdict:
-    """SIGKILL while every worker has a task. There are tasks for seconds: the look at the commits may take one."""
+    """SIGKILL while every worker has a task. The tasks last for seconds, since reading the commits may take one."""
     work.produce_sessions(4_000, 40)
     fleet = work.run("note", "-w", "16", *QUICK, seconds=0.02)
     work.wait_done(400)
@@ -75,7 +75,7 @@ def kill_at_work(work: Scenario) -> Verdict:
 
 
 def kill_behind_a_stuck_task(work: Scenario) -> Verdict:
-    """One task hangs, others behind it fail to be done as well: what a crash repeats hangs on the skip map alone."""
+    """One task hangs while the tasks behind it complete: only the skip map prevents a crash from repeating them."""
     work.produce([(b"stuck", b"first")])
     work.produce_sessions(1_000, 20)
     fleet = work.run("stick", "-w", "16", "--timeout", "600", *QUICK)
@@ -88,7 +88,7 @@ def kill_behind_a_stuck_task(work: Scenario) -> Verdict:
 
 
 def kill_in_a_stream(work: Scenario) -> Verdict:
-    """Commits every moment while tasks come and go: offset and map of one commit must be of one instant."""
+    """Frequent commits while tasks arrive and complete: a commit's offset and map must be from the same instant."""
     fleet = work.run("note", "-w", "8", "--commit-interval", "0.01", *NOTICED_SOON, seconds=0.02)
     with ThreadPoolExecutor() as pool:
         stream = pool.submit(_stream, work)
@@ -107,9 +107,9 @@ def kill_in_a_stream(work: Scenario) -> Verdict:
 
 
 def _foreign_maps_until(work: Scenario, tasks: int) -> list[Finding]:
-    """Looks at each commit that it sees, until so many tasks are done. Return the first whose map is not its own.
+    """Checks each commit that it sees until `tasks` tasks are done, and returns the first with a map of another offset.
 
-    The last commits before the kill alone would seldom have a map.
+    It does not check only the last commits before the kill, since they seldom have a map.
     """
     foreign: list[Finding] = []
 
@@ -127,9 +127,9 @@ def _stream(work: Scenario) -> None:
 
 
 def supply_until(work: Scenario, condition: Callable[[], object], what: str, least: int = 200) -> int:
-    """Adds tasks while fewer than `least` are left, until the condition holds. Return how many are done then.
+    """Adds tasks while fewer than `least` are left, until the condition holds. Returns how many are done by then.
 
-    A process may take longer to start than any fixed number of tasks takes to be done.
+    A process may take longer to start than any fixed number of tasks lasts.
     """
 
     def done() -> int:
@@ -145,19 +145,19 @@ def supply_until(work: Scenario, condition: Callable[[], object], what: str, lea
 
 
 def has_partitions(fleet: Fleet) -> bool:
-    """Return whether a consumer of the fleet has been assigned any; a classic group assigns none in the first round."""
+    """Return whether a consumer has been assigned partitions; a classic group assigns none in the first round."""
     return any(event["partitions"] for event in fleet.heard("consumer.assigned"))
 
 
 def come_and_go(work: Scenario) -> Verdict:
-    """A second consumer joins and leaves while every worker has a task that takes its time."""
+    """A second consumer joins and leaves while every worker has a slow task."""
     work.produce_sessions(300, 24)
     options = ("-w", "8", "--commit-interval", "0.2", *PATIENT)
     first = work.run("note", *options, seconds=0.1)
     work.wait_begun()
     second = work.run("note", *options, seconds=0.1)
     done = supply_until(work, lambda: has_partitions(second), "the second consumer has partitions")
-    work.produce_sessions(100, 24)  # however slow the last look was, there are so many
+    work.produce_sessions(100, 24)  # enough tasks, however slow the last check was
     work.wait_done(done + 50)
     assert second.stop() == 0
     work.wait_done(len(work.places))
@@ -167,9 +167,9 @@ def come_and_go(work: Scenario) -> Verdict:
 
 
 def die_with_a_stock(work: Scenario) -> Verdict:
-    """Few tasks are in flight, all others wait in the stock, when a second consumer comes and goes, and at a kill.
+    """A second consumer joins and leaves, and the first is killed, while few tasks are in flight and many in the stock.
 
-    There are tasks for the seconds in which the second one starts, and for those in which it stops.
+    There are enough tasks for the seconds in which the second one starts, and for those in which it stops.
     """
     few = ("-w", "8", "--max-in-flight", "40", *QUICK)
     work.produce_sessions(6_000, 60)
@@ -186,7 +186,7 @@ def die_with_a_stock(work: Scenario) -> Verdict:
 
 
 def pause_past_the_session(work: Scenario) -> Verdict:
-    """SIGSTOP until another has the partitions: who wakes holds thousands of tasks that are not its own any more."""
+    """SIGSTOP until another consumer has the partitions: the resumed one holds thousands of tasks it no longer owns."""
     work.produce_sessions(4_000, 40)
     sleeper = work.run("note", "-w", "8", *QUICK, seconds=0.01)
     work.wait_done(200)
@@ -205,7 +205,7 @@ def pause_past_the_session(work: Scenario) -> Verdict:
 
 
 def refused_dead_letters(work: Scenario) -> Verdict:
-    """The dead-letter topic takes nothing for a while, and the consumer stops meanwhile."""
+    """The dead-letter topic refuses records for a while, and the consumer stops meanwhile."""
     letters = cluster.create_topic(work.servers, f"{work.topic}.dlq", 1, max_message_bytes=100)
     work.produce([(b"bad", b"fails always")])
     work.produce_sessions(100, 10)
@@ -222,7 +222,7 @@ def refused_dead_letters(work: Scenario) -> Verdict:
 
 
 def raise_limit(work: Scenario, topic: str) -> None:
-    """Lets the topic accept records of up to 100,000 bytes."""
+    """Sets the topic's limit to records of 100,000 bytes."""
     entry = ConfigEntry("max.message.bytes", "100000", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     cluster.admin_of(work.servers).incremental_alter_configs([resource])[resource].result(30)

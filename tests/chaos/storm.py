@@ -1,4 +1,4 @@
-"""One round of chaos: a stream of tasks, fleets that work on them, and what is done to both, see `faults`."""
+"""One round of chaos: a stream of tasks, fleets that process them, and a fault from `faults`."""
 
 from __future__ import annotations
 
@@ -27,55 +27,55 @@ if TYPE_CHECKING:
 
 BATCH = 120
 BATCHES = 8
-"""At least so many: the stream goes on while there are faults."""
+"""The minimum number of batches: the stream continues while there are faults."""
 BATCHES_AFTER = 3
-"""So many begin once the last fault is mended."""
+"""The number of batches after the last fault is repaired."""
 BACKLOG = 600
-"""No batch begins while so many tasks have not begun. Most of what waits is of the busiest session, one task at a time.
-Of a stream without this bound, what comes while fleets start would take longer to be done than a round may last."""
+"""No batch is produced while this many tasks have not begun. Most waiting tasks belong to the busiest session, which
+runs one task at a time. Without this bound, the tasks produced while fleets start would outlast the round."""
 HANDLER_SECONDS = 0.02
-"""With it the busiest session has work nearly all the time: a fault at a random instant meets a running handler."""
+"""So long that the busiest session has work nearly all the time: a fault at a random time meets a running handler."""
 NEAR = 200_000_000
-"""Nanoseconds: a fault met the work if it came during a handler's run, or so near to one."""
+"""Nanoseconds. A fault met work if it occurred during a handler's run, or within this time before or after it."""
 SESSIONS = 60
 PARTITIONS = 8
 EXACTLY_ONCE = 0.5
-"""The part of the rounds in which outputs are committed with offsets, and a reader of committed records counts them."""
+"""The share of rounds in which outputs are committed with offsets, and a reader of committed records checks them."""
 IN_FLIGHT = (20, 10_000)
-"""With few in flight most of a batch waits in the stock, and partitions drain and move while it does; with the default
-all of it is admitted at once."""
+"""With few tasks in flight, most of a batch waits in the stock while partitions drain and move. With the default, the
+whole batch is admitted at once."""
 ROUND_SECONDS = 90.0
-"""How long everything may take to be done once the last fault is mended."""
+"""How long all tasks may take to complete after the last fault is repaired."""
 SESSION_SECONDS = {"classic": 6.0, "consumer": 8.0}
-"""How long the group waits for a member that is silent: see `NOTICED_SOON`, and `PATIENT`."""
+"""How long the group waits for a silent member; see `NOTICED_SOON` and `PATIENT`."""
 
 PATIENT = {"group.consumer.session.timeout.ms": "8000", "group.consumer.heartbeat.interval.ms": "1500"}
-"""A client gives a heartbeat up that takes longer than its interval, and may never hear of the partition that was the
-answer (docs/RELIABILITY.md): the interval is longer than what a slow wire adds. The session is longer by as much than
-what a consumer takes it for."""
+"""A client abandons a heartbeat that takes longer than its interval, and may never learn of a partition in the answer
+(docs/RELIABILITY.md). So the interval is longer than the delay of a slow wire. The session timeout exceeds the
+consumer's assumption by as much."""
 
 
 class World(NamedTuple):
-    """What all rounds share: a broker, and the wire over which fleets reach it."""
+    """Shared by all rounds: a broker, and the wire through which fleets reach it."""
 
     broker: JavaBroker
     wire: Wire
 
 
 class Outcome(NamedTuple):
-    """How a round ended."""
+    """The result of a round."""
 
     tasks: int
     met: int
-    """Faults that came while handlers ran."""
+    """Faults that occurred while handlers were running."""
     repeated: int
     faults: dict[str, list[Finding]]
     delivery: str = ""
-    """How often an output was to appear."""
+    """The delivery guarantee of the round."""
 
 
 class Storm:
-    """A round. Everything random in it comes from its seed."""
+    """A round. All its random choices come from its seed."""
 
     def __init__(self, world: World, name: str, seed: str, folder: Path, stack: ExitStack) -> None:
         self.world = world
@@ -83,7 +83,7 @@ class Storm:
         self.protocol = self.chance.choice(("classic", "consumer"))
         self.session_seconds = SESSION_SECONDS[self.protocol]
         self.is_exactly_once = self.chance.random() < EXACTLY_ONCE
-        """Whether each task of the round is to have one output."""
+        """Whether the round runs with exactly-once delivery: each task must have one output."""
         topic = cluster.create_topic(world.broker.bootstrap_servers, name, PARTITIONS)
         cluster.create_topic(world.broker.bootstrap_servers, f"{name}.dlq", 1)
 
@@ -93,21 +93,24 @@ class Storm:
         self.work = Scenario(world.broker, topic, topic, folder, start, servers_of_fleets=world.wire.address)
         self.fleets: list[Fleet] = []
         self.known: dict[Place, int] = {}
-        """When the group was first seen to know that a task is done: nanoseconds of CLOCK_MONOTONIC."""
+        """When each task was first seen committed as done by the group, in nanoseconds of CLOCK_MONOTONIC."""
         self._rejected: set[Place] = set()
         self._weights = [1 / rank for rank in range(1, SESSIONS + 1)]
-        # another thread's: it must not mix with the chance of the faults
+        # For the thread that produces: it must not consume random numbers of the faults.
         self._tasks_of = random.Random(f"{seed}, its tasks")
         self._instants: list[int] = []
         self._calm = threading.Event()
-        """The last fault is mended."""
+        """Set once the last fault is repaired."""
         self._streamed = False
         self._over = threading.Event()
 
     # --- what faults use ---------------------------------------------------------------------------
 
     def start(self) -> Fleet:
-        """One more fleet, which is up: before that a signal ends Python itself, and a broker that is away the fleet."""
+        """Starts another fleet, and returns once it is up.
+
+        Before that, a signal would end Python itself, and an unavailable broker would end the fleet.
+        """
         options: tuple[str, ...] = ("-w", "8", "--backoff", "0.02", "--group-protocol", self.protocol)
         options += ("--commit-interval", "0.2", "-p", str(self.chance.choice((1, 2))))
         options += ("--max-in-flight", str(self.chance.choice(IN_FLIGHT)))
@@ -120,7 +123,7 @@ class Storm:
         return fleet
 
     def drop(self, fleet: Fleet) -> None:
-        """It is gone; another takes its place."""
+        """Removes a fleet that has ended, and starts another in its place."""
         self.fleets.remove(fleet)
         self.start()
 
@@ -128,18 +131,18 @@ class Storm:
         return self.chance.choice(self.fleets)
 
     def any_consumer(self) -> psutil.Process:
-        """One that is there: the first of a fleet may be on its way still."""
+        """Returns a random consumer that is running. It waits for one, since a new fleet may have none yet."""
         consumers = until(lambda: [pid for fleet in self.fleets for pid in fleet.consumers()], "there is a consumer")
         return psutil.Process(self.chance.choice(consumers))
 
     def rest(self, least: float, most: float) -> None:
-        """Time passes, as much as chance has it: this is no wait for anything."""
+        """Sleeps for a random time. This does not wait for a condition."""
         time.sleep(self.chance.uniform(least, most))
 
     # --- the round ---------------------------------------------------------------------------------
 
     def play(self, fault: Fault, times: int) -> Outcome:
-        """Two fleets, a stream of tasks, and the fault so many times; then everything must come to its end."""
+        """Runs two fleets and a stream of tasks, and injects the fault `times` times; then all tasks must complete."""
         self.start()
         self.start()
         helpers = [threading.Thread(target=work, daemon=True) for work in (self._produce, self._watch)]
@@ -162,7 +165,7 @@ class Storm:
         return self._outcome(fault)
 
     def _await_work(self) -> None:
-        """Wait until a handler runs; if no consumer has a partition now, the fault occurs then."""
+        """Waits until a handler is running, but at most 5 s: possibly no consumer has a partition."""
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline:
             entries = self.work.ledger.entries()
@@ -187,7 +190,7 @@ class Storm:
         self._streamed = True
 
     def _backlog(self) -> int:
-        """Return the number of tasks that have not begun."""
+        """Return how many tasks have not begun."""
         begun = {entry.place for entry in self.work.ledger.entries() if entry.kind == "start"}
         return len(self.work.places) - len(begun)
 
@@ -227,7 +230,7 @@ class Storm:
         return Outcome(len(self.work.places), met, len(self.work.repeated()), faults, delivery)
 
     def _met(self) -> int:
-        """Number of faults that occurred while a handler was running."""
+        """Return how many faults occurred while a handler was running, or near a run."""
         runs = ledger.run_spans(self.work.ledger.entries())
         return sum(any(began - NEAR < at < ended + NEAR for began, ended in runs) for at in self._instants)
 

@@ -1,4 +1,4 @@
-"""A short campaign of chaos, always the same: `make chaos` plays longer ones, each with a seed of its own."""
+"""A short campaign of chaos with a fixed seed; `make chaos` plays longer ones, each with its own seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.chaos.faults import FAULTS, Fault, kill_a_consumer, kill_all_fleets, 
 QUICK = [fault for fault in FAULTS if fault.inject in (stop_and_start, kill_a_consumer, kill_all_fleets)]
 
 
-@pytest.mark.usefixtures("broker")  # where none can be had there is no campaign either
+@pytest.mark.usefixtures("broker")  # skips the campaign if no broker is available
 @pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.inject.__name__)
 def test_a_round_of_the_campaign_violates_no_guarantee(fault: Fault) -> None:
     campaign = Campaign(1, (fault,))

@@ -1,4 +1,4 @@
-"""With exactly-once, readers of committed records see one output of each task, whatever is killed or refused."""
+"""With exactly-once, readers of committed records see one output per task, whatever is killed or refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def produce(work: Scenario, tasks: int = 320, sessions: int = 10) -> None:
 
 
 def check(work: Scenario, *fleets: Fleet) -> None:
-    """Everything comes to its end, and each task has had one output."""
+    """Waits until all tasks are settled, and checks that each has exactly one output."""
     work.wait_lag(0, 90)
     appearances.wait_for_all(work)
     assert [fleet.stop() for fleet in fleets] == [0] * len(fleets)
@@ -45,7 +45,7 @@ def test_a_death_at_any_instant_of_a_transaction_loses_and_repeats_no_output(sce
 
 
 def supply_until_death(work: Scenario, fleet: Fleet) -> None:
-    """Adds tasks until a consumer has died. Where a transaction takes long, two have any fixed number of tasks."""
+    """Adds tasks until a consumer has died. With slow transactions, two could contain any fixed number of tasks."""
 
     def is_dead() -> bool:
         entries = work.ledger.entries()
@@ -60,7 +60,7 @@ def supply_until_death(work: Scenario, fleet: Fleet) -> None:
 def test_rebalances_between_and_during_transactions_lose_and_repeat_no_output(
     scenario: MakeScenario, protocol: str
 ) -> None:
-    """A transaction is nearly always under way: each one lasts longer than the pause between two."""
+    """A transaction is nearly always in progress: each one lasts longer than the pause between two."""
     work = scenario(8)
     produce(work, 2_000, 60)
     members = PATIENT if protocol == "classic" else ()
@@ -76,10 +76,10 @@ def test_rebalances_between_and_during_transactions_lose_and_repeat_no_output(
 
 
 OFFSETS_REFUSED = (14, 15, 16, 22, 25, 27, 28, 30, -1)
-"""Error codes of a group coordinator for the offsets of a transaction: it moves, it refuses the member, or else."""
+"""Error codes of a group coordinator for the offsets of a transaction: it moves, refuses the member, or otherwise."""
 
 ENDS_REFUSED = (14, 15, 16, 51, 48, 90)
-"""Error codes of a transaction coordinator for an end: it moves, it is busy, it has aborted, it has fenced."""
+"""Error codes of a transaction coordinator for an end: it moves, is busy, has aborted, or has fenced the producer."""
 
 
 def test_transactions_refused_with_any_error_code_lose_and_repeat_no_output(
@@ -121,7 +121,7 @@ def test_a_consumer_suspended_past_its_session_writes_no_output_of_tasks_that_ot
     paused = psutil.Process(pid)
     paused.suspend()
     other = work.run("reply", "-w", "8", *PATIENT, *exactly_once(work), seconds=0.01)
-    other.wait_for_partitions()  # it is up, even if the sleeper has done all
+    other.wait_for_partitions()  # it is up, even if the other has done all tasks
     work.wait_done(800)
     work.wake(paused)
     check(work, sleeper, other)

@@ -1,4 +1,4 @@
-"""Handlers that do what no handler should: only their own task fails."""
+"""Handlers that misbehave: only their own task fails."""
 
 from __future__ import annotations
 

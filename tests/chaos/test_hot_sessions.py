@@ -1,4 +1,4 @@
-"""A session with very many tasks, most of them set aside, while retention, brokers, the group and producers do harm."""
+"""A session with very many tasks, most of them set aside, during faults of retention, brokers, group and producers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tests.support.scenario import OUTLASTING, MakeScenario, Scenario
 from tests.support.until import until
 
 EACH = 1_000
-"""Tasks of the hot session, and of all others together."""
+"""The number of tasks of the hot session, and also that of all other sessions together."""
 
 SMALL = ("-w", "8", "--max-in-flight", "100", "--commit-interval", "0.2", "--timeout", "600")
 
 
 def mixed(tasks: int) -> list[cluster.Row]:
-    """Every other task is of the hot session."""
+    """Return tasks of which every second one belongs to the hot session."""
     return [(b"slow" if n % 2 == 0 else b"s%d" % (n % 50), b"") for n in range(tasks)]
 
 
 def with_a_hot_session_set_aside(work: Scenario, *options: str, first: Iterable[cluster.Row] | None = None) -> Fleet:
-    """Produces the tasks, and runs a fleet until all of the others are done, and the hot session has none done."""
+    """Produces the tasks, and runs a fleet until all tasks of other sessions are done, and none of the hot session."""
     work.produce(mixed(2 * EACH) if first is None else first)
     fleet = work.run("wait_if_slow", *SMALL, *options)
     fleet.wait_for("consumer.set_aside")
@@ -40,7 +40,7 @@ def with_a_hot_session_set_aside(work: Scenario, *options: str, first: Iterable[
 
 
 def offsets_in(events: Iterable[dict[str, object]]) -> list[int]:
-    """The first of the offsets that were missed: an event lists so many."""
+    """Return the missed offsets that the events list: each event lists only its first ones."""
     spans = [str(span).split("-") for event in events for span in event["offsets"]]  # type: ignore[attr-defined]
     return [offset for span in spans for offset in range(int(span[0]), int(span[-1]) + 1)]
 
@@ -66,14 +66,14 @@ def test_records_of_a_hot_session_deleted_by_retention_are_reported_and_the_rest
 def test_a_hot_session_between_aborted_transactions_loses_no_task_and_runs_no_aborted_one(
     scenario: MakeScenario,
 ) -> None:
-    """The log has holes, markers, and a transaction that is open while what is below it is read again."""
+    """The log has gaps, markers, and a transaction that is open while records below it are read again."""
     work = scenario(partitions=1)
     producer = Producer(
         {
             "bootstrap.servers": work.servers,
             "transactional.id": work.group,
             "partitioner": "murmur2_random",
-            "transaction.timeout.ms": 280_000,  # the last one is open while a fleet starts and works
+            "transaction.timeout.ms": 280_000,  # the last one stays open while a fleet starts and runs
         }
     )
     producer.init_transactions(30)
@@ -103,7 +103,7 @@ def test_a_hot_session_between_aborted_transactions_loses_no_task_and_runs_no_ab
 
 
 def in_transaction(producer: Producer, topic: str, rows: Iterable[cluster.Row]) -> list[Place]:
-    """Begins a transaction and writes these. Return where they are."""
+    """Begins a transaction and writes the records. Returns their places."""
     places: list[Place] = []
 
     def keep(error: object, message: object) -> None:
@@ -127,14 +127,14 @@ def test_no_task_set_aside_from_a_deleted_topic_runs_after_the_topic_is_recreate
     work.produce(mixed(400))
 
     def done() -> list[int]:
-        """Offsets of the tasks that have ended since then."""
+        """Return the offsets of the tasks that have succeeded since then."""
         return [entry.offset for entry in work.ledger.entries() if entry.succeeded and entry.at > anew]
 
     until(lambda: len(done()) >= 200, lambda: f"{len(done())} of 200 tasks of the others are done", 60, pause=0.1)
     work.go()
     work.wait_lag(0, 60)
     assert fleet.stop() == 0
-    # the task that ran all the time is the first one of the old topic; the session waited for it
+    # The first offset is the task of the old topic that was running all the time; the session waited for it.
     assert [offset for offset in done() if offset % 2 == 0] == [0, *range(0, 400, 2)]
     assert sorted(offset for offset in done() if offset % 2) == list(range(1, 400, 2))
     assert work.faults(replays_in_process=True) == {}

@@ -1,4 +1,4 @@
-"""A consumer dies at a chosen instant, another follows, and everything comes to its end."""
+"""A consumer dies at a chosen instant, another takes over, and all tasks complete."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def test_a_death_at_any_instant_loses_nothing(scenario: MakeScenario, trap: str)
     if "revoke" in trap:
         work.wait_begun()
         others.append(work.run("fail", *options, seconds=0.02))
-    work.known_done()  # the client that asks is connected when it matters: a successor commits within seconds
+    work.known_done()  # connects the client early, since a successor commits within seconds
     ended = fleet.wait_for("fleet.consumer_exited")
-    # What its successor has run again by now, it may have committed itself.
+    # The successor may itself have committed the tasks that it has already run again.
     known = work.known_done() - {finding.place for finding in work.repeated()}
     assert ended["exit_code"] == -signal.SIGKILL
     work.wait_done(320)

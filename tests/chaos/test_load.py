@@ -1,4 +1,4 @@
-"""How load can lie: by Zipf, half of it on one session, all of it behind one task, on many partitions that move."""
+"""Distributions of load: by Zipf's law, half on one session, all behind one task, and on many moving partitions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.until import until
 
 
 def test_with_one_stuck_task_a_crash_repeats_none_of_100_000_done_behind_it(scenario: MakeScenario) -> None:
-    """What is settled above the commit point is in the commit's metadata, whatever its size."""
+    """The commit's metadata describes all tasks settled above the commit point, however many there are."""
     work = scenario(partitions=1)
     work.produce([(b"stuck", b"first")])
     work.produce_sessions(100_000, 1_000)
@@ -42,7 +42,7 @@ def test_zipf_distributed_sessions_and_one_with_half_of_the_load_keep_every_guar
     assert work.run("note", *options, "--stop-at-end", seconds=0.001).wait(120) == 0
     assert work.faults() == {}
     assert work.repeated() == []
-    work.wait_lag(0)  # one consumer may leave while the other commits, which is then shown a moment later
+    work.wait_lag(0)  # a commit while another consumer leaves becomes visible a moment later
 
 
 def test_consumers_that_join_and_leave_every_half_second_neither_lose_nor_repeat_tasks_of_eighty_partitions(
@@ -56,7 +56,7 @@ def test_consumers_that_join_and_leave_every_half_second_neither_lose_nor_repeat
     for _ in range(6):
         comes = work.run("note", *options, seconds=0.005)
         comes.wait_for("fleet.started")
-        time.sleep(0.5)  # not a wait: how long it stays is the test
+        time.sleep(0.5)  # not a wait: the test is how briefly it stays
         comes.signal(signal.SIGTERM)
         assert comes.wait() == 0
     work.wait_done(3_000)

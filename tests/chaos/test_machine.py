@@ -1,4 +1,4 @@
-"""Faults of the machine: a full disk, a stderr without a reader, a clock that steps."""
+"""Faults of the machine: a full disk, a stderr without a reader, a clock that jumps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.scenario import HANDLERS, MakeScenario, Scenario
 
 
 def run_with_stderr(work: Scenario, stderr: int | None) -> int:
-    """Runs to the topic's end with that as stderr, None for a closed one; the exit code."""
+    """Runs to the topic's end with the given stderr, closed if None, and returns the exit code."""
     folder = work.ledger.path.parent
     (folder / "handlers.py").write_text(HANDLERS)
     tie = die_with_parent()
@@ -51,7 +51,7 @@ def nobody_reads() -> int:
 
 
 def reader_that_stopped() -> int:
-    """It keeps its end open for as long as this process lives, and reads nothing."""
+    """Return a pipe whose reader keeps its end open while this process lives, but reads nothing."""
     return os.pipe()[1]
 
 
@@ -75,7 +75,7 @@ def test_an_unwritable_log_does_not_stop_processing(scenario: MakeScenario, stde
             os.close(target)
     assert work.faults() == {}
     assert work.repeated() == []
-    work.wait_lag(0)  # one consumer may leave while the other commits, which is then shown a moment later
+    work.wait_lag(0)  # a commit while another consumer leaves becomes visible a moment later
 
 
 def test_a_clock_that_steps_by_hours_changes_neither_deadlines_nor_retries_nor_commits(scenario: MakeScenario) -> None:

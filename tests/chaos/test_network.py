@@ -1,4 +1,4 @@
-"""What lies between a fleet and its broker: slow, cut, silent; and commits that the coordinator refuses."""
+"""A network that is slow, cut or silent, and commits that the coordinator refuses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.until import until
 BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
 MAY_REPEAT = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.STALE_MEMBER_EPOCH}
-"""After these the client gives its membership up: what was not committed is another life's."""
+"""After these errors the client gives up its membership, and tasks that were not committed may run again."""
 
 REFUSALS = (
     KafkaError.OFFSET_METADATA_TOO_LARGE,
@@ -34,12 +34,12 @@ REFUSALS = (
     KafkaError.STALE_MEMBER_EPOCH,
     KafkaError.UNKNOWN,
 )
-"""What a group coordinator answers to OffsetCommit, as `OffsetCommitResponse.json` and the coordinator's code say."""
+"""The errors with which a group coordinator answers OffsetCommit, from `OffsetCommitResponse.json` and its source."""
 
 
 @pytest.mark.parametrize("code", REFUSALS, ids=lambda code: KafkaError(code).name())
 def test_refused_commits_lose_no_task(wired: Wired, wired_scenario: MakeScenario, code: int) -> None:
-    """Where the client gives its membership up, the group waits for the old one until its session times out."""
+    """If the client gives up its membership, the group waits until the session of the old member times out."""
     work = wired_scenario(partitions=2)
     work.produce_sessions(1_000, 20)
     refused_before = wired.wire.refused
@@ -62,7 +62,7 @@ def test_refused_commits_lose_no_task(wired: Wired, wired_scenario: MakeScenario
 def test_a_fenced_consumer_reports_the_conflicting_instance_id_and_is_replaced(
     wired: Wired, wired_scenario: MakeScenario
 ) -> None:
-    """The client cannot go on after that; the consumer's process is replaced like one that died."""
+    """The client cannot continue after this error; the consumer's process is replaced as if it had died."""
     work = wired_scenario(partitions=1)
     work.produce_sessions(200, 5)
     fleet = work.run("note", "--commit-interval", "0.1", "-X", "group.instance.id=box")
@@ -92,7 +92,7 @@ def test_half_a_second_of_latency_on_every_request_loses_and_repeats_no_task(
         wired.wire.delay = 0.0
     assert work.faults() == {}
     assert work.repeated() == []
-    # The last commit may be a transaction's: the coordinator confirms it a moment before it shows its offsets.
+    # The last commit may be a transaction, which the coordinator confirms a moment before it shows the offsets.
     work.wait_lag(0)
 
 
@@ -101,7 +101,7 @@ def test_half_a_second_of_latency_on_every_request_loses_and_repeats_no_task(
 def test_a_network_outage_longer_than_a_session_loses_no_task(
     wired: Wired, wired_scenario: MakeScenario, fault: str, protocol: str
 ) -> None:
-    """It ends once the group has evicted the consumer. The group has no other member, so no task may overlap either."""
+    """The outage ends once the group has evicted its only member. As there is no other one, tasks must not overlap."""
     work = wired_scenario()
     work.produce_sessions(2_000, 30)
     options: tuple[str, ...] = ("-w", "4", "--group-protocol", protocol, "-X", "socket.timeout.ms=2000")
@@ -123,5 +123,5 @@ def test_a_network_outage_longer_than_a_session_loses_no_task(
 
 
 def wait_for_eviction(work: Scenario) -> None:
-    """Waits until the group has no member any more."""
+    """Waits until the group has no members."""
     until(lambda: not cluster.members(work.servers, work.group), "the group evicts its member", pause=0.1)

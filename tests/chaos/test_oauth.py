@@ -1,7 +1,7 @@
-"""Clients that come in with tokens of eight seconds: idle for long, and with a function that fails.
+"""Clients that authenticate with tokens of eight seconds: long idle periods, and a token function that fails.
 
-The broker takes tokens that nobody has signed, ends a connection with its token, and lets each principal do only what
-it has a right to.
+The broker accepts unsigned tokens, closes a connection when its token expires, and allows each principal only the
+operations that it has permissions for.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ not_a_function = 7
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedBroker]:
-    """The module's broker; each test comes as a principal of its own."""
+    """The module's broker; each test uses its own principal."""
     if not kafka_jars.available():
         without("no broker with SASL for this test: install Java 17+ and Maven")
     with guarded_broker(tmp_path_factory.mktemp("guarded")) as running:
@@ -67,7 +67,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedBroker]
 
 
 class Visit(NamedTuple):
-    """A principal on the guarded broker, with all rights on a topic, a group and dead letters of its name."""
+    """A principal on the guarded broker, with permissions for a topic, a group and dead letters of its name."""
 
     guarded: GuardedBroker
     work: Scenario
@@ -75,7 +75,7 @@ class Visit(NamedTuple):
 
     @property
     def options(self) -> list[str]:
-        """What a command needs to come in."""
+        """The options with which a command authenticates."""
         login = [part for key, value in BEARER.items() for part in ("-X", f"{key}={value}")]
         return ["--oauth-callback", "auth:token", *login]
 
@@ -88,7 +88,7 @@ class Visit(NamedTuple):
         return self.work.run(handler, *self.options, *options, env={"TEST_PRINCIPAL": self.work.group})
 
     def command(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        """A command that ends by itself."""
+        """Runs a command that ends by itself."""
         return subprocess.run(
             [sys.executable, "-m", "processor", *arguments, "-b", self.guarded.sasl, *self.options],
             env=environment(self.folder, {"TEST_PRINCIPAL": self.work.group}),
@@ -101,26 +101,26 @@ class Visit(NamedTuple):
         )
 
     def now_it(self, how: str) -> None:
-        """From now on the function does so."""
+        """Sets how the token function behaves from now on."""
         new = self.folder / "how.new"
         new.write_text(how)
         new.rename(self.folder / f"how-{self.work.group}")
 
     @property
     def calls(self) -> list[tuple[str, str]]:
-        """How the function behaved, and the token that it had, of each call."""
+        """The behaviour of the function and its token, for each call."""
         found = self.folder / f"calls-{self.work.group}"
         lines = found.read_text().splitlines() if found.exists() else []
         return [(how, token) for how, _, token in (line.rpartition(" ") for line in lines)]
 
     def hides_tokens(self, *texts: str) -> bool:
-        """Return whether no token of any call stands in the texts."""
+        """Return whether the texts contain no token of any call."""
         return not any(token.rstrip(".") in text for _, token in self.calls for text in texts)
 
 
 @pytest.fixture
 def make_visit(guarded: GuardedBroker, tmp_path: Path, start_fleet: Callable[..., Fleet]) -> Callable[[str], Visit]:
-    """Makes visits of the principals with these names."""
+    """Return a function that creates a visit for a principal of a given name."""
     (tmp_path / "auth.py").write_text(AUTH)
 
     def make(name: str) -> Visit:
@@ -150,7 +150,7 @@ def visit(make_visit: Callable[[str], Visit], group: str) -> Visit:
 def test_fleets_idle_for_longer_than_three_token_lifetimes_continue_without_an_error(
     make_visit: Callable[[str], Visit], group: str
 ) -> None:
-    """One of each protocol. Their producers are idle as well: a dead letter is sent before and after.
+    """One fleet per protocol. Their producers are idle too: a dead letter is sent before and after the idle time.
 
     So are the clients of their control topics, which follow a command afterwards.
     """
@@ -186,7 +186,7 @@ def test_fleets_idle_for_longer_than_three_token_lifetimes_continue_without_an_e
 def test_a_token_function_that_fails_for_longer_than_a_token_lifetime_only_delays_tasks(
     make_visit: Callable[[str], Visit], group: str
 ) -> None:
-    """Connections end with their tokens meanwhile. The consumer stays the one that it was. Each failure has a fleet."""
+    """Connections end with their tokens, but the consumer process continues. Each failure has its own fleet."""
     fleets: list[tuple[str, Visit, Fleet]] = []
     for how in ("raises", "hangs", "nonsense"):
         visit = make_visit(f"{group}-{how}")
@@ -219,7 +219,7 @@ def test_a_token_function_that_fails_for_longer_than_a_token_lifetime_only_delay
 def test_a_failure_of_the_token_function_at_the_start_is_reported_in_one_line(
     make_visit: Callable[[str], Visit], group: str
 ) -> None:
-    """Each case has a fleet; they start side by side, since one of them waits for ten seconds."""
+    """Each case has its own fleet. They start in parallel, since one of them waits for ten seconds."""
     visits = [make_visit(f"{group}-{number}") for number in range(4)]
     cases = {
         "raises": (4, "--oauth-callback auth:token raised RuntimeError: no token today: ***"),
@@ -239,7 +239,7 @@ def test_a_failure_of_the_token_function_at_the_start_is_reported_in_one_line(
 
 
 def test_a_token_function_that_cannot_be_imported_is_reported_in_one_line(visit: Visit) -> None:
-    """Nothing is asked of a broker."""
+    """No request is sent to a broker."""
     for reference, told in {
         "auth:tokens": "--oauth-callback 'auth:tokens': auth has no 'tokens'; did you mean 'token'",
         "nowhere:token": "--oauth-callback 'nowhere:token': there is no module 'nowhere' in the current folder",

@@ -1,7 +1,7 @@
-"""A suite that cannot fail proves nothing: each bug of `planted/` is put into a copy of the product, and caught.
+"""A suite that cannot fail proves nothing: each bug of `planted/` is applied to a copy of the code, and must be caught.
 
-Bugs in how threads, commits and partitions meet are caught by a scene on a broker, those within the engine by its
-state machine.
+A scene on a broker catches bugs in the interplay of threads, commits and partitions. The state machine of the engine
+catches bugs within the engine.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ CAUGHT_BY_THE_STATE_MACHINE = (
 )
 
 CAUGHT_BY_TESTS_OF_THE_ENGINE = {"foreign_map_trusted": "tests/engine/test_progress_record.py"}
-"""The state machine catches it, too, but not in each run: foreign records at just these offsets are rare."""
+"""The state machine also catches this bug, but not in each run: foreign records at exactly these offsets are rare."""
 
 CAUGHT_BY_TESTS_OF_EXACTLY_ONCE = {
     "settled_before_the_outbox": "tests/runtime/test_exactly_once.py",
@@ -61,7 +61,7 @@ CAUGHT_BY_TESTS_OF_EXACTLY_ONCE = {
     "outputs_of_a_lost_partition_sent": "tests/engine/test_outbox_machine.py",
     "skip_map_forgets_what_it_said": "tests/engine/test_outbox_machine.py",
 }
-"""The state machine of the outbox, or what holds every transaction against the outputs so far."""
+"""The outbox's state machine catches these, or the test that compares every transaction with the outputs so far."""
 
 CAUGHT_BY_THE_STATE_MACHINE_OF_JOINS = (
     "arrival_settled_when_it_is_kept",
@@ -69,11 +69,11 @@ CAUGHT_BY_THE_STATE_MACHINE_OF_JOINS = (
 )
 
 TAKES = 5
-"""Threads meet by chance, a state machine has other examples each time. What one take in ten misses, all miss once in
-100,000 runs. The first take that catches the bug is the last."""
+"""Threads interleave by chance, and a state machine runs different examples each time. If one take in ten misses a bug,
+all takes miss it once in 100,000 runs. The first take that catches the bug is the last."""
 
 pytestmark = pytest.mark.timeout(2000)
-"""For all takes; `run_planted` bounds each."""
+"""The time for all takes; `run_planted` limits each one."""
 
 ONLY_GENERATE = """
 from hypothesis import HealthCheck, Phase, settings
@@ -82,23 +82,24 @@ settings.register_profile(
 )
 settings.load_profile("only generate")
 """
-"""The example is not shown, so hypothesis need not shrink it, which takes minutes. A slow example on a busy machine is
-not a caught bug."""
+"""Nobody reads the example, so hypothesis need not shrink it, which would take minutes. A slow example on a busy
+machine does not count as a caught bug."""
 
 
 def copy(part: str, folder: Path) -> None:
-    """Copies a part of the project with its bytecode: it is valid by a file's time and size, and takes seconds to make.
+    """Copies a part of the project with its bytecode, which takes seconds to compile.
 
-    A file whose suffix is a number is bytecode that another process has not finished yet.
+    The bytecode stays valid, since it refers to the time and size of its source file. A file whose suffix is a number
+    is bytecode that another process has not finished yet.
     """
     shutil.copytree(PROJECT / part, folder / part, ignore=shutil.ignore_patterns("*.pyc.*"))
 
 
 def plant(folder: Path, bug: str) -> None:
-    """Puts a copy of the product with that bug into `folder`, where it is found before the real one."""
+    """Puts a copy of the code with the bug into `folder`, where it is imported instead of the real one."""
     for part in ("processor", "schemas"):
         copy(part, folder)
-    # Above the folder no repository is looked for: inside one, git would leave out what does not belong to it.
+    # Keep git from looking for a repository above the folder: inside one, it would skip files that are not part of it.
     env = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)}
     patch = str(PLANTED / f"{bug}.patch")
     applied = subprocess.run(["git", "apply", patch], cwd=folder, env=env, capture_output=True, text=True, check=False)

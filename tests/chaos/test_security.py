@@ -29,7 +29,7 @@ ACCESS_DENIED = "processor: access denied by the broker at {}"
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedBroker]:
-    """The module's broker; each test lets in a user of its own."""
+    """The module's broker; each test adds its own user."""
     if not kafka_jars.available():
         without("no broker with SASL and TLS for this test: install Java 17+ and Maven")
     with guarded_broker(tmp_path_factory.mktemp("guarded")) as running:
@@ -38,7 +38,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedBroker]
 
 
 class Visit(NamedTuple):
-    """A topic on the guarded broker, a user that is named like it, and what a consumer of it needs to be allowed."""
+    """A topic on the guarded broker, a user of the same name, and the permissions that a consumer needs."""
 
     guarded: GuardedBroker
     work: Scenario
@@ -46,12 +46,12 @@ class Visit(NamedTuple):
 
     @property
     def user(self) -> str:
-        """Also the names of the topic and the group."""
+        """The name of the user, which is also that of the topic and of the group."""
         return self.work.group
 
     @property
     def rights(self) -> dict[str, Right]:
-        """All that a consumer needs."""
+        """All permissions that a consumer needs."""
         topic, letters, results = self.user, f"{self.user}.dlq", f"{self.user}.results"
         return {
             "read the topic": Right(AclOperation.READ, ResourceType.TOPIC, topic),
@@ -62,16 +62,16 @@ class Visit(NamedTuple):
         }
 
     def grant(self, *but: str) -> None:
-        """All rights but these."""
+        """Grants all permissions except these."""
         self.guarded.grant(self.user, *(right for name, right in self.rights.items() if name not in but))
 
     def run(self, handler: str, *options: str) -> Fleet:
-        """A fleet that comes in by SCRAM, its password in a file."""
+        """Starts a fleet that authenticates with SCRAM, with its password in a file."""
         return self.work.run(handler, *_options(self.login), *options)
 
     @property
     def login(self) -> dict[str, str]:
-        """Who it is, with the password in a file."""
+        """The client configuration of the user, with the password in a file."""
         known = dict(scram(self.user, ""))
         del known["sasl.password"]
         return {**known, "sasl.password.file": str(self.password_file)}
@@ -101,7 +101,7 @@ def _hides(fleet: Fleet, *secrets: str) -> bool:
 def test_a_refused_client_reports_the_reason_in_one_line_without_a_secret(
     guarded: GuardedBroker, tmp_path: Path, start_fleet: Callable[..., Fleet]
 ) -> None:
-    """All at once, since two of them are not refused but hung up on, which takes the ten seconds of no answer."""
+    """All clients start at once: two are not refused but disconnected, which takes the ten seconds of no answer."""
     stranger = tmp_path / "stranger"
     stranger.mkdir()
     tls = {**scram("nobody", PASSWORD), "security.protocol": "SASL_SSL"}
@@ -180,7 +180,7 @@ def test_each_missing_permission_is_reported_at_the_start(visit: Visit, missing:
 
 @pytest.mark.parametrize("missing", ["read the topic", "write dead letters", "write results"])
 def test_the_describe_permission_of_a_topic_is_not_sufficient(visit: Visit, missing: str) -> None:
-    """The topic is there and may be described: only who asks for rights finds out before a task is lost time on it."""
+    """The topic exists and may be described: only a check of permissions detects the problem before a task is run."""
     visit.grant(missing)
     cluster.create_topic(visit.work.servers, f"{visit.user}.dlq", 2)
     right = visit.rights[missing]
@@ -204,7 +204,7 @@ def test_exactly_once_requires_the_permission_for_its_transactions(visit: Visit)
     visit.guarded.grant(visit.user, Right(AclOperation.WRITE, ResourceType.TRANSACTIONAL_ID, id_))
     visit.work.produce([(b"bad", b"rejected"), *((b"s%d" % (n % 5), b"%d" % n) for n in range(50))])
     assert visit.run("reply", *once, "--stop-at-end").wait() == 0
-    # The coordinator confirms a transaction a moment before its outputs and offsets are shown.
+    # The coordinator confirms a transaction a moment before its outputs and offsets are visible.
     results = f"{visit.user}.results"
     until(lambda: len(cluster.read_all(visit.work.servers, results)) >= 50, "all results are shown", pause=0.2)
     until(visit.work.given_up, "the dead letter is shown", pause=0.2)
@@ -238,7 +238,7 @@ def test_a_client_certificate_authenticates_a_consumer(visit: Visit, tmp_path: P
 
 
 def test_a_revoked_topic_permission_stops_processing_and_loses_no_task(visit: Visit) -> None:
-    """The consumer ends, says why, and is tried again until it may go on."""
+    """The consumer ends, reports the reason, and is restarted until it has the permission again."""
     visit.grant()
     work = visit.work
     work.produce_sessions(50, 5)
@@ -261,9 +261,9 @@ def test_a_revoked_topic_permission_stops_processing_and_loses_no_task(visit: Vi
 def test_a_revoked_group_permission_is_reported_with_the_first_commit_and_loses_no_task(
     visit: Visit,
 ) -> None:
-    """The consumer works on while the group takes it for a member, then ends, and is tried again until it may go on.
+    """The consumer continues while its membership is valid, then ends, and is restarted until it has the permission.
 
-    It takes itself for one for two thirds of a session, in which the tasks must arrive and begin.
+    It considers itself a member for two thirds of a session, in which the tasks must arrive and begin.
     """
     visit.grant()
     work = visit.work
@@ -290,9 +290,9 @@ def test_a_revoked_group_permission_is_reported_with_the_first_commit_and_loses_
 def test_a_stop_while_the_group_waits_repeats_nothing_with_and_without_the_transactions_permission(
     visit: Visit, allowed: bool
 ) -> None:
-    """A consumer is killed and another one comes. Without the right the stop waits for the end of the session.
+    """A consumer is killed and another one joins. Without the permission, the stop waits until the session expires.
 
-    The session is longer than the other one takes to start on a busy machine.
+    The session is longer than the other consumer takes to start on a busy machine.
     """
     visit.grant()
     if allowed:
@@ -310,7 +310,7 @@ def test_a_stop_while_the_group_waits_repeats_nothing_with_and_without_the_trans
     late.wait_for("fleet.started")
 
     def is_rerouted() -> bool:
-        work.produce_sessions(40, 20)  # each time there is something to commit
+        work.produce_sessions(40, 20)  # so that there is always something to commit
         return bool(survivor.heard("consumer.commits_rerouted"))
 
     until(is_rerouted, lambda: f"no commit is rerouted; {survivor.last_words}", pause=0.5)
@@ -347,7 +347,7 @@ def test_a_revoked_permission_to_write_dead_letters_blocks_only_their_sessions(v
 
 
 def test_produce_reports_denied_access_in_one_line(visit: Visit) -> None:
-    """It may see the topic, and not write to it; then it may."""
+    """The user may describe the topic but not write to it; then it may."""
     topic, task = visit.user, b'{"session_id": "s", "payload": 1}\n'
     right = Right(AclOperation.DESCRIBE, ResourceType.TOPIC, topic)
     visit.guarded.grant(visit.user, right)
@@ -370,7 +370,7 @@ def _produce(visit: Visit, password: str, task: bytes) -> subprocess.CompletedPr
 
 
 def test_a_changed_password_is_read_again_when_the_old_one_is_refused(visit: Visit) -> None:
-    """Connections that are open stay so; the next ones, here after a restart of the broker, need the new password."""
+    """Open connections stay open. New ones, here after a restart of the broker, need the new password."""
     visit.grant()
     work = visit.work
     noticed_soon = ("-X", "session.timeout.ms=3000", "-X", "reconnect.backoff.max.ms=500")
@@ -395,7 +395,7 @@ def test_a_changed_password_is_read_again_when_the_old_one_is_refused(visit: Vis
 def test_consumers_read_and_operators_write_the_control_topic_and_a_missing_permission_is_named(
     visit: Visit, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A right that is taken away later is logged, and what was read holds until it is back."""
+    """The loss of a permission is logged, and commands that were read stay in force until it is restored."""
     control, group = f"{visit.user}.control", visit.user
     cluster.create_topic(visit.work.servers, control, 1, **{"cleanup.policy": "compact"})
     visit.grant()
@@ -477,7 +477,7 @@ def test_an_operating_command_names_the_missing_permission_and_does_nothing(
 
 
 def _doctor(visit: Visit, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, list[tuple[str, str]]]:
-    """What `processor doctor` finds, by check: the level and the text of each finding."""
+    """Return the findings of `processor doctor` by check: the level and the text of each."""
     topic = visit.user
     own = ("-t", topic, "-g", topic, "--results-topic", f"{topic}.results", "-o", "json")
     code = main(["doctor", "-b", visit.guarded.sasl, *own, *options])

@@ -1,7 +1,7 @@
-"""Dead-letter and results topics that take nothing for a while.
+"""Dead-letter and results topics that refuse records for a while.
 
-A broker whose disk is full, or that has lost its other replicas, cannot be had here: a wire answers in its place with
-what such a one answers. A topic that is missing, or too small for the record, is a real one.
+A test cannot fill a broker's disk or take away its other replicas, so a wire answers with the errors of such a broker.
+Topics that are missing, or whose limit is too small for the record, are real.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ QUICK = (
 
 
 def absent(wired: Wired, topics: list[str]) -> Iterator[None]:
-    """The topics are not there."""
+    """The topics do not exist."""
     yield
     for topic in topics:
         cluster.create_topic(wired.broker.bootstrap_servers, topic, 1)
 
 
 def too_small(wired: Wired, topics: list[str]) -> Iterator[None]:
-    """No record of more than a hundred bytes is taken."""
+    """The topics accept no record of more than a hundred bytes."""
     servers = wired.broker.bootstrap_servers
     for topic in topics:
         cluster.create_topic(servers, topic, 1, max_message_bytes=100)
@@ -46,7 +46,7 @@ def too_small(wired: Wired, topics: list[str]) -> Iterator[None]:
 
 
 def refusing(code: int) -> Obstacle:
-    """Each record is answered with that error."""
+    """Return an obstacle in which each record is answered with this error."""
 
     def obstacle(wired: Wired, topics: list[str]) -> Iterator[None]:
         for topic in topics:
@@ -70,7 +70,7 @@ OBSTACLES = {
 
 @contextmanager
 def in_the_way(obstacle: str, wired: Wired, *topics: str) -> Iterator[None]:
-    """Inside, the topics take nothing; afterwards they do."""
+    """The topics refuse records inside the `with` block, and accept them afterwards."""
     yield from OBSTACLES[obstacle](wired, list(topics))
 
 
@@ -91,7 +91,7 @@ def test_a_target_topic_that_rejects_writes_blocks_only_its_sessions_and_receive
             if obstacle == "too small":
                 told = fleet.wait_for("consumer.output_too_large", topic=topic)
                 assert "raise max.message.bytes" in told["error"]
-        entries = work.wait_done(51)  # the handler that has an answer did succeed
+        entries = work.wait_done(51)  # the handler with an answer has succeeded
         assert sum(entry.kind == "start" for entry in entries) == 52
     work.wait_done(53)
     work.wait_lag(0)
@@ -103,14 +103,14 @@ def test_a_target_topic_that_rejects_writes_blocks_only_its_sessions_and_receive
 
 
 def contents(work: Scenario, topic: str) -> list[tuple[object, object]]:
-    """Keys and values of all that is in the topic."""
+    """Return the keys and values of all records in the topic."""
     return [(record.key(), record.value()) for record in cluster.read_all(work.servers, topic)]
 
 
 def test_a_stop_while_a_target_topic_rejects_writes_leaves_the_task_to_the_next_consumer(
     wired: Wired, wired_scenario: MakeScenario
 ) -> None:
-    """What is not acknowledged is not settled, and runs again."""
+    """A task whose output is not acknowledged is not settled, and runs again."""
     work = wired_scenario(partitions=1)
     letters, results = f"{work.topic}.dlq", f"{work.topic}.results"
     work.produce([(b"bad", b"fails"), (b"asker", b"asks")])
@@ -133,7 +133,7 @@ def test_a_stop_while_a_target_topic_rejects_writes_leaves_the_task_to_the_next_
 def test_the_largest_record_that_a_topic_accepts_can_be_dead_lettered(
     wired: Wired, wired_scenario: MakeScenario
 ) -> None:
-    """With its headers it is larger than its topic would take: the dead-letter topic is made for that."""
+    """With its headers, the dead letter exceeds the limit of the task's topic; the dead-letter topic allows it."""
     work = wired_scenario(partitions=1, max_message_bytes=3_000_000)
     value = b"x" * (3_000_000 - 120)
     work.produce([(b"s", value)], message_max_bytes=4_000_000)
@@ -145,7 +145,7 @@ def test_the_largest_record_that_a_topic_accepts_can_be_dead_lettered(
 def test_a_record_accepted_only_compressed_can_be_a_dead_letter_and_a_result(
     wired: Wired, wired_scenario: MakeScenario
 ) -> None:
-    """All three topics have the brokers' own limit, a third of the value."""
+    """All three topics have the broker's default limit, a third of the value's size."""
     work = wired_scenario(partitions=1)
     results = f"{work.topic}.results"
     work.produce([(b"s", b"x" * 3_000_000)], compression_type="gzip", message_max_bytes=4_000_000)

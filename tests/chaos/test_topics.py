@@ -1,4 +1,4 @@
-"""Topics that change under a consumer: added partitions, recreated topics, records deleted before they were read."""
+"""Topics that change under a consumer: added partitions, a recreated topic, records deleted before they were read."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ QUICK = ("-w", "4", "-X", "topic.metadata.refresh.interval.ms=500")
 
 
 def succeeded(work: Scenario) -> int:
-    """How many runs have ended well, of every life of the topic."""
+    """Return how many runs have succeeded, including those before the topic was recreated."""
     return sum(entry.succeeded for entry in work.ledger.entries())
 
 
 def delete_records(admin: AdminClient, topic: str, partition: int, before: int) -> None:
-    """What retention does, at once: the partition then begins at `before`."""
+    """Deletes records immediately, like retention: the partition then begins at `before`."""
     answers = admin.delete_records([TopicPartition(topic, partition, before)])
     for answer in answers.values():
         assert answer.result(30).low_watermark == before
@@ -28,7 +28,7 @@ def delete_records(admin: AdminClient, topic: str, partition: int, before: int) 
 def test_unread_records_that_are_deleted_are_reported_offset_by_offset(
     scenario: MakeScenario, admin: AdminClient
 ) -> None:
-    """The consumer was away; the topic's retention was not."""
+    """Retention deletes records while no consumer is running."""
     work = scenario(partitions=1)
     work.produce_sessions(40, 4)
     assert work.run("note", "--stop-at-end", *QUICK).wait() == 0
@@ -48,10 +48,10 @@ def test_unread_records_that_are_deleted_are_reported_offset_by_offset(
 def test_retention_that_overtakes_a_slow_consumer_skips_only_records_it_had_not_fetched(
     scenario: MakeScenario, admin: AdminClient
 ) -> None:
-    """It runs one task and holds some more when later records are deleted: those run, and the rest is reported."""
+    """Records are deleted while the consumer runs one task and holds a few more: these run, the rest is reported."""
     work = scenario(partitions=1)
     work.produce([(b"stuck", b"first")])
-    for _ in range(50):  # a batch of its own each: the client fetches whole batches, and must not have all of them
+    for _ in range(50):  # separate batches: the client fetches whole batches, and must not have them all
         work.produce_sessions(100, 5)
     options: tuple[str, ...] = (
         "--max-in-flight",

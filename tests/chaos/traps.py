@@ -1,7 +1,7 @@
-"""Instants at which a consumer kills itself, for a handler module to set inside the consumer's process.
+"""Instants at which a consumer kills itself. A handler module sets them inside the consumer's process.
 
-The first process that comes to the instant so many times dies there, and no other does: the trap is a file, and only
-one of many can remove it.
+Only the first process that reaches the instant the required number of times dies: the trap is a file, and only one
+process can remove it.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ def always(*_: object, **__: object) -> bool:
 
 
 def has_done(_: Ledger, loan: Any) -> bool:
-    """A handler has ended that is not settled."""
+    """Return whether a handler has ended whose task is not settled."""
     return bool(loan.done > loan.settled)
 
 
 def in_revoke(committer: Committer, partitions: Any, seconds: float) -> bool:
-    """Some of what is assigned is to be given up: the last commit of a stop is of all that there is."""
+    """Return whether only some assigned partitions are given up: the last commit of a stop includes all of them."""
     return len(partitions) < len(committer._desk.partitions)
 
 
 def of_any(_: KafkaSource, partitions: Any) -> bool:
-    """Partitions are released; at a stop there may be none."""
+    """Return whether partitions are released; at a stop there may be none."""
     return bool(partitions)
 
 
@@ -57,7 +57,7 @@ TRAPS: dict[str, tuple[type, str, Condition, bool, int]] = {
     "when a revoke is over": (KafkaSource, "_release", of_any, False, 1),
     "when partitions are assigned": (Membership, "on_assign", always, False, 1),
 }
-"""Name, to where it is: whose method, when it counts, whether after it, and how often it must be come to."""
+"""For each name: class, method, condition, whether the trap is after the call, and how often it must be reached."""
 
 TRANSACTION_TRAPS: dict[str, tuple[type, str, Condition, bool, int]] = {
     "before a transaction begins": (OutputTransactions, "begin", always, False, 3),
@@ -68,18 +68,18 @@ TRANSACTION_TRAPS: dict[str, tuple[type, str, Condition, bool, int]] = {
     "when a transaction is answered": (Committer, "on_committed", always, False, 3),
     "before a task settles with its output": (Ledger, "stage", always, False, 30),
 }
-"""The same where outputs and offsets are committed together."""
+"""The same for outputs and offsets that are committed together."""
 
 
 def arm(folder: Path) -> Path:
-    """Makes the trap file; give it to the consumers as TEST_TRAP_FILE."""
+    """Creates the trap file; pass it to the consumers as TEST_TRAP_FILE."""
     trap = folder / "trap"
     trap.touch()
     return trap
 
 
 def lay(name: str, trap: str) -> None:
-    """From now on this process dies at that instant, if no other has before."""
+    """Makes this process die at the instant, unless another one has died before."""
     owner, method, counts, after, times = (TRAPS | TRANSACTION_TRAPS)[name]
     original = getattr(owner, method)
     met = 0
