@@ -8,8 +8,8 @@ from processor.boot.first_signals import exit_on_stop_signals, restore_sigterm_f
 def main() -> int:
     """Runs the command line and returns the exit code.
 
-    A stop that comes before the fleet of `run` begins, or the broker of `broker`, ends it with 0. Other commands end as
-    any program does.
+    A stop signal that arrives before the fleet of `run`, or the broker of `broker`, has started ends it with 0. Other
+    commands end as any program does.
     """
     if sys.argv[1:2] in (["run"], ["broker"]):
         exit_on_stop_signals()

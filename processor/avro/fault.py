@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 NOTHING: Final = object()
-"""Stands for a value of which no part was decoded."""
+"""Represents a value of which no part was decoded."""
 
 
 class Fault(Exception):

@@ -22,7 +22,7 @@ class Schema(msgspec.Struct, frozen=True, eq=False):
     definition: Any
     """The schema as JSON data: full names throughout; a named type is defined at its first use."""
     parsed: Any
-    """fastavro's form of it, for writing."""
+    """fastavro's form of the schema, for writing."""
     resolution: Resolution
     """Reads data as they were written."""
     canonical_form: str

@@ -54,7 +54,7 @@ def assemble(
         BrokerError: no broker responds, the brokers deny access, or there is no token for them.
         RegistryError: the schema registry denies access, or is not a registry. An outage is tolerated.
         LoadError: a topic to consume does not exist, a schema cannot be loaded, the cluster lacks KIP-848 or
-            transactions, where these are asked for, or what `--tracing` needs is not installed.
+            transactions although the settings require them, or what `--tracing` needs is not installed.
     """
     spans = open_spans(settings.group) if settings.tracing else None
     codec = _codec(settings, app, emit)

@@ -1,4 +1,4 @@
-"""`processor doctor`: checks that everything that `processor run` needs is there, and advises where it is not."""
+"""`processor doctor`: checks everything that `processor run` needs, and advises how to repair what fails."""
 
 from __future__ import annotations
 

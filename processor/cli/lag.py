@@ -139,7 +139,7 @@ def lag(
 
 
 class LagSurvey:
-    """Looks at the group again and again, and judges each partition by its last looks."""
+    """Samples the group repeatedly, and judges each partition by its latest samples."""
 
     def __init__(
         self,
@@ -153,10 +153,10 @@ class LagSurvey:
 
         Args:
             view: the group.
-            topics: the topics to report; empty for all that the group has.
-            length: looks that a verdict needs.
-            pauses: reads what is paused; None where that is not known.
-            sessions: how the busiest session of each partition is shown; None where it is not searched.
+            topics: the topics to report; empty for all topics of the group.
+            length: the number of samples that a verdict needs.
+            pauses: reads the pauses; None if they are not known.
+            sessions: how to show the busiest session of each partition; None to leave it out.
 
         Raises:
             LoadError: a topic, or the group, does not exist.
@@ -174,7 +174,7 @@ class LagSurvey:
         self._warned: set[str] = set()
 
     def look(self) -> None:
-        """Ask the brokers once.
+        """Query the brokers once.
 
         Raises:
             LoadError: the group does not exist.
@@ -216,7 +216,7 @@ class LagSurvey:
         return is_unowned or self._trails[partition].is_conclusive
 
     def report(self) -> LagReport:
-        """Return what the last look found."""
+        """Return the result of the latest sample."""
         now = time.time()
         oldest = self._view.oldest(self._views)
         waits = self._waits(now)
@@ -239,7 +239,7 @@ class LagSurvey:
         )
 
     def _with_sessions(self, rows: list[PartitionLag]) -> list[PartitionLag]:
-        """Return the rows with the busiest session of each partition, if that is asked for."""
+        """Return the rows with the busiest session of each partition, if that is requested."""
         if self._sessions is None:
             return rows
         shares = self._view.shares(self._views)

@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(exit_code)
     except ProcessorError as error:
         return _complain(str(error), error.exit_code)
-    except typer.TyperException as error:  # `in_our_words` is expected to have turned all of them into ours
+    except typer.TyperException as error:  # `in_our_words` should have translated all of them
         return _complain(error.format_message(), WRONG_USAGE)
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
@@ -133,7 +133,7 @@ def _occupy_standard_descriptors() -> None:
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number, which is this one
     if sys.stdout is None:  # so Python shows that it was closed
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 — for good
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 — it stays open
 
 
 def _complain(sentence: str, exit_code: int) -> int:

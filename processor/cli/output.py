@@ -20,7 +20,7 @@ SHOW_SECONDS: Final = 0.1
 """Seconds between two updates of a progress line."""
 
 LOOK_EVERY: Final = 1024
-"""Events between two looks at the clock."""
+"""Number of events between two checks of the clock."""
 
 
 class NotesConsole(Console):

@@ -100,7 +100,7 @@ def add_command(app: typer.Typer, name: str, function: Callable[..., int], *, is
 
     call.__doc__ = function.__doc__
     call.__signature__ = _typers_view(entries)  # type: ignore[attr-defined]
-    setattr(call, _ENTRIES, entries)  # which Typer copies to the callback that it makes
+    setattr(call, _ENTRIES, entries)  # Typer copies it to the callback that it creates
     epilog = None if is_alone else ENVIRONMENT_NOTE
     app.command(name, cls=Command, epilog=epilog, context_settings=HELP_OPTIONS)(call)
 

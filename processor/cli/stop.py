@@ -15,7 +15,7 @@ class Stop:
 
     def __enter__(self) -> Stop:
         for number in (signal.SIGINT, signal.SIGTERM):
-            # In a script's background SIGINT is ignored, and has to stay ignored.
+            # SIGINT is ignored in a background job of a script, and must stay ignored.
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 self._before[number] = signal.signal(number, self._note)
         return self

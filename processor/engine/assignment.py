@@ -89,7 +89,7 @@ class Assignment(Generic[P]):
         self.in_flight = 0
         """Unsettled tasks in memory, without the records of joins that are kept."""
         self.waiting = 0
-        """Those of these tasks that are not lent."""
+        """The tasks in flight that are not lent."""
         self.ready_lanes = 0
         self.lent_loans = 0
         """Lanes that are lent, those of closed ledgers too."""

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 
 class CancelTarget(NamedTuple):
-    """What one cancellation is about: a task, or the tasks of a session."""
+    """The target of a cancellation: a task, or the tasks of a session."""
 
     kind: Literal["task", "session"]
     text: str

@@ -20,7 +20,7 @@ DIGITS = 12
 """The longest number in a note."""
 
 KEPT = ";+"
-"""In front of a number of offsets."""
+"""The prefix of a number of offsets."""
 
 KEPT_CHARACTERS = len(KEPT) + DIGITS
 """The longest note of that kind."""

@@ -46,7 +46,7 @@ class Horizon(NamedTuple):
     epoch: float
     """The time, in seconds since the epoch."""
     lead: float
-    """In seconds: how long before its time a task is read again."""
+    """How many seconds before its time a task is read again."""
     room: int
     """How many tasks that were read again may be in memory unsettled; at least one."""
     spare: int = 0

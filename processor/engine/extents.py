@@ -95,7 +95,7 @@ class Extents:
 
     @cached_property
     def begun_with(self) -> int | None:
-        """With how many partitions the group began the topic; None if no commit notes it any more."""
+        """The number of partitions with which the group began the topic; None if no commit notes it any longer."""
         return max((extent.begun_with or 0 for extent in self.found.values()), default=0) or None
 
     @cached_property
@@ -133,7 +133,7 @@ class Cut:
 
     def __init__(self, ends: dict[int, int]) -> None:
         self._ends = ends
-        """Those that were not settled in any survey so far."""
+        """The ends that were not settled in any survey so far."""
         self._checked: Extents | None = None
         """The latest survey."""
         self._lowest: dict[frozenset[int], float] = {}

@@ -1,14 +1,14 @@
 """Fairness between partitions: how much of each is fetched, and how much of each is admitted.
 
-Two stores stand between the broker and the workers. The *stock* has what was fetched and is not admitted yet. *In
-flight* is what was admitted: it has its lane and its offset, and `--max-in-flight` bounds it; delayed tasks have
-separate limits (`without_delayed`). Each store has a rule:
+Two stores lie between the broker and the workers. The *stock* contains the records that were fetched but are not
+admitted yet. Admitted records are *in flight*: they are in lanes, their offsets are recorded, and `--max-in-flight`
+limits them; delayed tasks have separate limits (`without_delayed`). Each store has a rule:
 
-- `Admission` fills what is in flight evenly. Each partition has a share that no other may use, and the common rest goes
-  to those that hold least (max-min fairness: D. Bertsekas, R. Gallager, "Data Networks", 2nd edition, 6.5.2).
+- `Admission` shares the room in flight evenly. Each partition has a part that no other may use, and the common rest
+  goes to those that hold least (max-min fairness: D. Bertsekas, R. Gallager, "Data Networks", 2nd edition, 6.5.2).
   `Filling` decides when.
-- `Fetching` pauses a partition that fills the stock while another one has nothing in it. What a partition may have is
-  bounded by what is left (the dynamic threshold of A. Choudhury, E. Hahne, "Dynamic queue length thresholds for
+- `Fetching` pauses a partition that fills the stock while another one has nothing in it. The limit of a partition is
+  the room that is left (the dynamic threshold of A. Choudhury, E. Hahne, "Dynamic queue length thresholds for
   shared-memory packet switches", 1998, with a factor of 1): a lone backlog gets half, and a quiet partition finds room.
   Of many partitions with a backlog, each has a small part, and all together fill the stock. Then each one above its
   equal part is paused, and those that have nothing are fetched beyond the limit, up to `MOST`.
@@ -59,20 +59,20 @@ RATE_SECONDS = 0.1
 """The shortest time over which a rate is measured."""
 
 FILL = 0.25
-"""What is in flight is filled up once this fraction of it is settled."""
+"""Records are admitted once this fraction of those in flight is settled."""
 
 FILL_ONE = 0.5
-"""It is also filled up once this fraction of one partition's tasks is settled, if the stock has more of them."""
+"""They are also admitted once this fraction of one partition's tasks is settled, if the stock has more of them."""
 
 FILL_SECONDS = 0.05
-"""It is filled up after this many seconds at the latest. With many partitions, `FILL_SECONDS_EACH` is longer."""
+"""They are admitted after this many seconds at the latest. With many partitions, `FILL_SECONDS_EACH` is longer."""
 
 FILL_SECONDS_EACH = 0.0005
 """The same for each partition in the stock. A filling takes some 15 µs of CPU for each, and meanwhile no worker has the
 interpreter."""
 
 LONGEST_FILL_SECONDS = 0.2
-"""However many partitions there are, it is filled up after this many seconds."""
+"""However many partitions there are, records are admitted after this many seconds."""
 
 TAKE = 1000
 """The most records to take from the client at once while tasks are short. No-op tasks on 64 threads, measured together:

@@ -28,14 +28,14 @@ class Ending(enum.Enum):
 
 
 class Change(enum.Enum):
-    """What an ending has changed."""
+    """The change that the end of an attempt has caused."""
 
     SUSPENDED = "the handler is suspended"
     RESUMED = "the handler is not suspended any more"
 
 
 class Limits(NamedTuple):
-    """What a handler sets; None means unlimited."""
+    """The limits that a handler sets; None means unlimited."""
 
     concurrency: int | None = None
     rate: Rate | None = None
@@ -51,7 +51,7 @@ class GateSnapshot(NamedTuple):
     suspended_seconds: float | None
     """For how long the handler has been suspended; None if it is not."""
     error_type: str | None
-    """Of the last attempt that ended in an outage, while the handler is suspended."""
+    """The error type of the last attempt that ended in an outage, while the handler is suspended."""
     error: str | None
 
 
@@ -139,7 +139,7 @@ class Gate(Generic[G, L]):
         self._update()
 
     def withdraw(self, lane: L) -> None:
-        """Takes a lane out of those that wait."""
+        """Removes a lane from the waiting ones."""
         self.waiting = deque(each for each in self.waiting if each[1] != lane)
         self._update()
 

@@ -29,7 +29,7 @@ class Gatherer:
     def __init__(self) -> None:
         self.ready: deque[Batch] = deque()
         self._open: dict[Hashable, Batch] = {}
-        """By handler; by its own number where a batch is of one session, as no other loan can join it."""
+        """The open batches by handler. A batch of one session has its own number as key: no other loan can join it."""
         self._dues: list[tuple[float, int, Hashable]] = []
         """When each is due, its number, and its key: a batch that was full before is not kept until then."""
         self._made = 0

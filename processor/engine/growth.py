@@ -1,20 +1,20 @@
 """Growth of a topic: when a partition may begin that its group has never committed, and up to which offset.
 
-When partitions are added, sessions move, and the later tasks of a session stand in another partition than the earlier
-ones. So a new partition waits for those with lower numbers: if the count is multiplied, a session moves to a new
-partition or stays, and never moves to a lower number.
+When partitions are added, sessions move: the later tasks of a session are in another partition than the earlier ones.
+So a new partition waits for those with lower numbers: if the count is multiplied, a session moves to a new partition or
+stays, and never moves to a lower number.
 
 A new partition is opened by *cuts*. A cut is an end offset of the new partition, and the end offsets of its
 predecessors as they were later. Once the group has committed those, every task that a session had before its records
 below the cut is settled. The first cut ends the hold of the partition. More cuts follow while the partition is watched:
 a producer may learn of the growth minutes later, and write to the old partition meanwhile. No producer's clock
 matters. The last cut is made when the watch is over and every producer knows of the growth. Its ends cover all that
-was written to an old partition, so once those are committed, the partition has no bound any more.
+was written to an old partition, so once those are committed, the partition no longer has a bound.
 
 The watch begins when the growth is seen, not when the partition begins. A delayed task may hold the partition for
 hours; the last cut is made meanwhile, not afterwards.
 
-Partitions are `(topic, number)`. What the group and the brokers answered is passed as plain values.
+Partitions are `(topic, number)`. The answers of the group and the brokers are passed as plain values.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Begin(NamedTuple):
     at: int | None
     """Where it starts; None if it had begun."""
     begun_with: int | None
-    """What its commits are to note; None for nothing."""
+    """The number that its commits must note; None for none."""
 
 
 class Hold(NamedTuple):
@@ -120,7 +120,7 @@ class _Newcomer:
         """When its last cut is made; None before it is found in a survey."""
         self.gate = HELD
         self.asked = False
-        """Whether the survey that is under way is about it."""
+        """Whether the survey in progress includes it."""
         self.next_question = -inf
         """The earliest time of the next survey about it."""
         self.awaited_since: float | None = None
@@ -134,9 +134,9 @@ class _Newcomer:
         self.seen_end: int | None = None
         """Its end in an earlier survey: where the next cut is made."""
         self.cut: Cut | None = None
-        """What the cut at `seen_end` waits for; None while there is none."""
+        """The ends that the cut at `seen_end` waits for; None while there is none."""
         self.last_cut: Cut | None = None
-        """What the last cut waits for; None before it is made."""
+        """The ends that the last cut waits for; None before it is made."""
 
     def await_until(self, now: float, *, may_cut: bool) -> None:
         """Sets the next survey: at once if its answer may make a cut, else after a pause that grows with the wait."""
@@ -178,7 +178,7 @@ class Growth:
         return {topic for topic, _ in self._newcomers}
 
     def watched_until(self, place: Place) -> float | None:
-        """Return until when the partition is watched; None where it is not, or was not found in a survey yet."""
+        """Return until when the partition is watched; None if it is not watched, or no survey has found it yet."""
         newcomer = self._newcomers.get(place)
         return newcomer.until if newcomer is not None else None
 
@@ -196,7 +196,7 @@ class Growth:
         return newcomer.start if newcomer is not None and not newcomer.begun else None
 
     def question(self, now: float, blocked: Collection[Place]) -> list[str]:
-        """Return the topics to survey now; none while a survey is under way.
+        """Return the topics to survey now; none while a survey is in progress.
 
         Args:
             now: the time.
@@ -218,7 +218,7 @@ class Growth:
         return sorted(topics)
 
     def fail(self, now: float) -> None:
-        """Ends the survey that is under way, without its answer."""
+        """Ends the survey in progress without an answer."""
         self._is_asking = False
         for newcomer in self._newcomers.values():
             if newcomer.asked:

@@ -45,7 +45,7 @@ class Isolation(Generic[P]):
         self.loan: Loan | None = None
         """The isolated suspect, with its one record."""
         self._suspects: dict[P, dict[int, int]] = {}
-        """By partition and offset: the deaths that count against each."""
+        """The number of deaths that count against each suspect, by partition and offset."""
 
     @property
     def suspects(self) -> list[tuple[P, int]]:

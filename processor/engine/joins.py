@@ -46,7 +46,7 @@ class Due(NamedTuple):
     branch: int
     """The index of its branch."""
     expires: float = inf
-    """In seconds since the epoch."""
+    """The time in seconds since the epoch."""
     not_before: float = -inf
     """The join is not given up before this time: what stands behind a late arrival in the log may complete it."""
 
@@ -116,7 +116,7 @@ class Join:
         self.since = since
         """When its first arrival was kept, in the caller's seconds."""
         self.kept: dict[int, KeptRecord] = {}
-        """By the index of the branch."""
+        """The kept arrivals, by the index of the branch."""
         self.is_ending = False
         """Whether the last arrival has been delivered, and the next task is being sent."""
 
@@ -166,15 +166,15 @@ class Joins:
     )
 
     def __init__(self, assigned_at: int | None = None) -> None:
-        """`assigned_at` is the offset at which the partition was assigned; None where it had not begun."""
+        """`assigned_at` is the offset at which the partition was assigned; None if it had not begun."""
         self._assigned_at = assigned_at
         self._doubtful: deque[Doubtful] = deque()
         self.bytes = 0
-        """Of the records that are kept."""
+        """The total size of the kept records."""
         self.open: dict[Identity, Join] = {}
         self.markers: dict[Identity, Marker] = {}
         self.offsets: set[int] = set()
-        """Of the arrivals that are kept."""
+        """The offsets of the kept arrivals."""
         self.kept = 0
         """Number of arrivals kept so far."""
         self.tasks = 0
@@ -270,7 +270,7 @@ class Joins:
         return True
 
     def unmark(self, identities: Iterable[Identity]) -> list[int]:
-        """Forgets these markers, where they are kept. Return their offsets."""
+        """Forgets those of these markers that are kept. Return their offsets."""
         known = [identity for identity in identities if identity in self.markers]
         found = [self.markers.pop(identity).record for identity in known]
         self._forget(found)

@@ -47,7 +47,7 @@ class ReadyLanes(Protocol):
 class Lanes:
     """The lanes of one assigned partition.
 
-    Ready lanes stand in one queue: a lane that has had its turn goes to the end, so a session with a
+    Ready lanes wait in one queue: a lane that has had its turn goes to the end, so a session with a
     million tasks gets as many turns as any other. A record without a key gets its own lane, and is
     in the queue only.
     """
@@ -60,9 +60,9 @@ class Lanes:
         self.lifted: list[Lane] = []
         """Lanes that an urgent task has joined. The caller moves them in the queue, and clears this list."""
         self.waiting = 0
-        """Tasks in lanes, without those that are lent."""
+        """Number of tasks in lanes, without those that are lent."""
         self.shelves: Mapping[bytes | None, Shelf] = {}
-        """By session, its tasks whose records were dropped. The lane of such a session does not end when empty."""
+        """For each session, its tasks whose records were dropped. The lane of such a session does not end if empty."""
         self._by_key: dict[bytes, Lane] = {}
         self._blocked = set(blocked)
         self._keyless = 0

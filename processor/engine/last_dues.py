@@ -14,7 +14,7 @@ SHARDS = 1024
 """Sorted arrays that sessions are spread over. To insert a session moves half of one: 8 KB with a million sessions."""
 
 LEAST_PURGED = 64
-"""A shard with fewer sessions is not searched for those that are over."""
+"""A shard with fewer sessions is not searched for finished ones."""
 
 
 class Last(NamedTuple):
@@ -35,7 +35,7 @@ class _Shard:
         self.dues = array("I")
         self.counts = array("I")
         self.limit = LEAST_PURGED
-        """At this number of sessions, the shard is searched for sessions that are over."""
+        """At this number of sessions, the shard is searched for finished ones."""
 
     def purge(self, before: int) -> None:
         left = [due >= before for due in self.dues]
@@ -61,7 +61,7 @@ class LastDues:
         return sum(len(shard.dues) for shard in self._shards.values())
 
     def get(self, session: int) -> Last | None:
-        """Return what the session has; None where it has no task here."""
+        """Return the entry of the session; None if it has no task here."""
         shard = self._shards.get(session % SHARDS)
         place = shard.place_of(session) if shard is not None else None
         if shard is None or place is None or not shard.counts[place]:

@@ -85,7 +85,7 @@ class Head(NamedTuple):
     record: Record
     lane: Lane
     loan: Loan | None
-    """None where the lane is not lent."""
+    """None if the lane is not lent."""
 
     @property
     def setback(self) -> Setback | None:
@@ -103,7 +103,7 @@ class Head(NamedTuple):
 
     @property
     def since(self) -> float | None:
-        """When it came there, in the caller's seconds; None where that is not recorded."""
+        """When it came there, in the caller's seconds; None if that is not recorded."""
         if self.loan is not None:
             return self.loan.handed_over_at
         if self.setback is None:
@@ -216,7 +216,7 @@ class Ledger:
             settled: ranges above it that an earlier assignment settled, ascending.
             blocked: keys of the sessions that must wait.
             terms_of: reads the terms of a record, and whether it is one of a join.
-            kept_until: the offset below which every task was settled before; None where no commit noted one.
+            kept_until: the offset below which every task was settled before; None if no commit noted one.
         """
         self.state = OPEN
         self.may_begin = True
@@ -338,7 +338,7 @@ class Ledger:
         return self.lanes.has_lane(key) or (self.overflow is not None and self.overflow.may_hold(key))
 
     def terms_of(self, record: Record) -> Terms:
-        """Return what the record's headers ask for its task."""
+        """Return the terms that the record's headers set for its task."""
         headers = record.headers()
         terms = self._terms_of(headers) if headers else None
         return terms if terms is not None else ANY_TIME
@@ -471,7 +471,7 @@ class Ledger:
         return self.settle_kept(self._joins.unmark(identities))
 
     def settle_complete(self, identities: Iterable[Identity]) -> int:
-        """Settles the arrivals of these joins, which were complete before, where they still wait. Return how many."""
+        """Settles the arrivals that still wait at these joins, which were complete before. Return how many."""
         waiting = [identity for identity in identities if self._joins.waits(identity)]
         return sum(self.settle_kept(kept.offset() for kept in self._joins.complete(each)) for each in waiting)
 

@@ -37,7 +37,7 @@ class Progress(NamedTuple):
     set_aside: Sequence[Stretch] = ()
     """The unsettled offsets of which only the offset is kept. There may be a million of them."""
     kept_until: int | None = None
-    """Every task below it is settled: what is unsettled there are records of joins. None where there are none."""
+    """Every task below it is settled: only records of joins are unsettled there. None if there are none."""
 
     def settled_ranges(self, most: int | None = None) -> list[Range]:
         """The lowest `most` ranges that are settled above the commit point; None is all.
@@ -91,7 +91,7 @@ class Offsets:
         self.position = committed
         self.highest_settled: int | None = None
         self.bytes = 0
-        """Of the unsettled records that are in memory."""
+        """The total size of the unsettled records in memory."""
         self.set_aside: SetAside | None = None
         """None until a task is set aside."""
         self._unsettled: dict[int, int] = {}

@@ -23,7 +23,7 @@ class Staged(NamedTuple):
     """The session's key; None if the task is a session of its own."""
     output: Any
     size: int
-    """In bytes, as it counts in memory."""
+    """The size in bytes for which it counts in memory."""
     others: tuple[int, ...] = ()
     """Lower offsets of arrivals that settled with it. A commit settles all of them or none."""
     arrives: bool = False
@@ -42,7 +42,7 @@ class Outbox:
     def __init__(self) -> None:
         self.bytes = 0
         self._staged: dict[int, Staged] = {}
-        """By offset, in the order of settlement."""
+        """The staged outputs by offset, in the order of settlement."""
         self._due: dict[int, float] = {}
         """Offsets of refused outputs, and when each may be sent again."""
 
@@ -99,7 +99,7 @@ class Cut(NamedTuple):
     progress: Progress
     """Tasks whose outputs are withheld count as unsettled."""
     outputs: list[Staged]
-    """Of tasks that the progress counts as settled."""
+    """The outputs of tasks that the progress counts as settled."""
 
     def covered(self, ranges: Sequence[Range]) -> list[Staged]:
         """Return the outputs of the tasks that a commit covers if its skip map has these ranges.

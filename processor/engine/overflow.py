@@ -36,7 +36,7 @@ WORTH = 4
 
 
 class Tasks(Protocol):
-    """The tasks of a partition, as far as some of them may be set aside. A `Ledger` is one."""
+    """The tasks of a partition, with the attributes needed to set some of them aside. A `Ledger` implements it."""
 
     offsets: Offsets
     lanes: Lanes
@@ -45,7 +45,7 @@ class Tasks(Protocol):
     missed: int
 
     def terms_of(self, record: Record) -> Terms:
-        """Return what the record's headers ask for its task."""
+        """Return the terms that the record's headers set for its task."""
 
     def record_sizes(self, records: Sequence[Record]) -> list[int]:
         """Return the size of each record in bytes."""
@@ -119,7 +119,7 @@ class Overflow:
         before = self.tasks
         for lane in self._ledger.lanes.longer_than(length):
             room, shelf = most - (self.tasks - before), self._kept.shelves.get(lane.key)
-            # tasks that are being read again stand between the lane and its shelf
+            # tasks that are being read again come between the lane and its shelf
             if room > 0 and (shelf is None or not shelf.asked) and not self._has_refused(lane):
                 kept = max(length, len(lane.waiting) - room, self._read_again_in(lane, shelf, portion))
                 if kept < len(lane.waiting):

@@ -39,7 +39,7 @@ class PausedLanes:
         self._pauses = pauses
         self._partition_of = partition_of
         self._held: dict[Lane, tuple[Ledger, str | None]] = {}
-        """Each with its ledger, and with the name of its head if a name is paused."""
+        """The held lanes, each with its ledger, and with the name of its head if a name is paused."""
 
     def __len__(self) -> int:
         return len(self._held)

@@ -8,7 +8,7 @@ Kind = Literal["session", "name", "partition", "all"]
 
 
 class Target(NamedTuple):
-    """What one pause is about."""
+    """The target of a pause."""
 
     kind: Kind
     text: str
@@ -19,7 +19,7 @@ ALL = Target("all", "")
 
 
 class Pause(NamedTuple):
-    """Since when something is paused, and who has paused it."""
+    """The start of a pause, and the user who has ordered it."""
 
     since: int
     """In milliseconds since the epoch."""

@@ -39,7 +39,7 @@ class Reference(NamedTuple):
     topic: str
     """The progress topic."""
     number: int
-    """Its partition."""
+    """The number of the record's partition."""
     offset: int
     """The offset of the record."""
     base: int

@@ -11,7 +11,7 @@ Headers = list[tuple[str, bytes | None]]
 class Record(Protocol):
     """One record of a partition: the accessors of confluent_kafka's `Message`, so that none is copied.
 
-    What `error` returns is true where it is not None.
+    A result of `error` other than None is true.
     """
 
     def topic(self) -> str: ...

@@ -1,4 +1,4 @@
-"""What is set aside: tasks of which only the offsets are kept, eight bytes each, because their session has very many.
+"""Tasks that are set aside: only their offsets are kept, eight bytes each, because their session has very many tasks.
 
 Their records are dropped, and read again when it is nearly their turn. So a session whose tasks come faster than it can
 run them does not fill what may be in flight.
@@ -63,12 +63,12 @@ class Shelf:
         self._offsets.append(offset)
 
     def put_front(self, offsets: Iterable[int]) -> None:
-        """Puts offsets in front, which are below all others. No task of the shelf may be asked for now."""
+        """Puts offsets in front, which are below all others. No task of the shelf may be requested at this time."""
         self._offsets = array("q", offsets) + self._offsets[self._start :]  # a copy: a `Stretch` may have the old one
         self._start = 0
 
     def take(self, count: int) -> list[int]:
-        """Removes and returns the `count` lowest offsets, or all where there are fewer."""
+        """Removes and returns the `count` lowest offsets, or all if there are fewer."""
         taken = self._offsets[self._start : self._start + count].tolist()
         self._start += len(taken)
         if 2 * self._start > len(self._offsets):
@@ -102,13 +102,13 @@ def allot(shelves: Sequence[Shelf], most: int) -> None:
 
 
 class SetAside:
-    """The unsettled tasks of one partition that were set aside, those that have been read again included."""
+    """The unsettled tasks of one partition that were set aside, including those that have been read again."""
 
     __slots__ = ("again_bytes", "asked", "delays", "read_again", "shelves")
 
     def __init__(self, delays: Delays) -> None:
         self.shelves: dict[bytes | None, Shelf] = {}
-        """By session. A session has a shelf as long as any task is on it, or was taken from it and is asked for."""
+        """The shelf of each session. It exists while a task is on it, or was taken from it and is being read again."""
         self.delays = delays
         """Tasks that are delayed for long, and those behind them in their sessions. They follow the session's shelf."""
         self.asked: dict[int, Shelf | None] = {}
@@ -116,11 +116,11 @@ class SetAside:
         self.read_again: dict[int, int] = {}
         """The offsets of tasks that are in their lanes again, and the sizes of their records in bytes."""
         self.again_bytes = 0
-        """Of these records together."""
+        """The total size of these records."""
 
     @property
     def oldest(self) -> int | None:
-        """The lowest offset of all; None where there is none."""
+        """The lowest offset of all; None if there is none."""
         heads = [shelf.oldest for shelf in self.shelves.values() if shelf]
         if self.delays.oldest is not None:
             heads.append(self.delays.oldest)

@@ -1,4 +1,4 @@
-"""What was fetched and not admitted yet: a queue for each partition, so that none waits behind another's backlog.
+"""Records that were fetched but not admitted yet: a queue per partition, so that none waits behind another's backlog.
 
 A Kafka client hands out the records of all partitions through one queue, in the order in which fetches returned. If one
 full partition stopped the consumer from taking records, it would hold back all others. So everything is taken, and
@@ -18,7 +18,7 @@ P = TypeVar("P", bound=Hashable)
 
 
 class Mark(Protocol):
-    """What may stand between records."""
+    """A mark between records."""
 
     @property
     def offset(self) -> int:

@@ -35,7 +35,7 @@ class Suspension:
         self.probes = 0
         """Number of probes since the handler was suspended."""
         self.error_type = self.error = ""
-        """Of the last attempt that ended in an outage."""
+        """The error of the last attempt that ended in an outage."""
         self.due = 0.0
         """When the next probe may begin, while suspended."""
         self._first = first
@@ -81,7 +81,7 @@ class Suspension:
             self.row = 0
 
     def recover(self) -> None:
-        """Record that no task waits any more: a recovering handler is calm again."""
+        """Record that tasks no longer wait: a recovering handler is calm again."""
         if not self.is_suspended:
             self.allowance = None
 

@@ -14,7 +14,7 @@ does."""
 
 
 class Passed(NamedTuple):
-    """What was found in a part of the log."""
+    """The records found in a part of the log."""
 
     found: list[Record]
     """The wanted records."""

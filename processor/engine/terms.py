@@ -1,4 +1,4 @@
-"""`Terms`: what a producer asks for a task: how urgent it is, when it may begin, and until when."""
+"""`Terms`: what a producer sets for a task: its urgency, its earliest start and its latest start."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Terms(NamedTuple):
 
 
 ANY_TIME = Terms()
-"""The terms of a task whose headers ask for nothing."""
+"""The terms of a task whose headers set none."""
 
 TermsOf = Callable[[Headers], Terms | None]
-"""Reads a record's headers; None where they ask for nothing."""
+"""Reads the terms in a record's headers; None if they set none."""
 
 
 def no_terms(_: Headers) -> None:

@@ -1,6 +1,6 @@
 """Turns by urgency: which of the ready lanes of all partitions is lent next, while some of them hold urgent tasks.
 
-Until a consumer sees the first task with a priority, none of this exists: the ready lanes of a partition stand in a
+Until a consumer sees the first task with a priority, none of this exists: the ready lanes of a partition wait in a
 deque, and the partitions take turns. From then on each partition has an `UrgencyQueue` instead of the deque.
 """
 
@@ -93,7 +93,7 @@ class UrgencyQueue:
         return lane
 
     def close(self) -> None:
-        """Ends the queue: none of its lanes is lent any more."""
+        """Ends the queue: none of its lanes is lent any longer."""
         self.is_open = False
         for urgency in self._classes:
             self._turns.withdraw(self, urgency)

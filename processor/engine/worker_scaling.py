@@ -56,10 +56,10 @@ results of earlier trials no longer hold."""
 
 
 class Sample(NamedTuple):
-    """What the workers do at one moment, and what they have done since the sample before."""
+    """What the workers do at one moment, and what they have done since the previous sample."""
 
     seconds: float
-    """Since the sample before."""
+    """Seconds since the previous sample."""
     ended: int
     """Attempts since then."""
     busy: int

@@ -111,7 +111,7 @@ class CodeChanges:
                 self._is_watching.set()
                 if changes:
                     self._note([path for _, path in changes])
-        except Exception as error:  # noqa: BLE001 — such as too many watches; without this thread no change is seen
+        except Exception as error:  # noqa: BLE001 — such as too many watches; without this thread, changes go unnoticed
             self._error = getattr(error, "strerror", None) or str(error)
             if self._is_watching.is_set():
                 self._say(f"--reload does not see changes any more: {self._error}")

@@ -111,7 +111,7 @@ def _listen(channel: Channel[Order], stop: Stop, obey: Callable[[Order], None], 
         while (orders := channel.receive(wait=True)) is not None:
             for order in orders:
                 obey(order)
-    except Exception as error:  # noqa: BLE001 — a consumer that obeys no more must not stay
+    except Exception as error:  # noqa: BLE001 — a consumer that no longer obeys must end
         reason = f"an order of the fleet's parent cannot be obeyed: {type(error).__name__}: {error}"
     stop.drain(reason)
     time.sleep(begin.settings.drain_timeout + ORPHAN_GRACE)
@@ -135,7 +135,7 @@ def _leave(exit_code: int, channel: Channel[Order]) -> None:
     channel.flush(1.0)
     guard = threading.Timer(EXIT_GRACE, _end, (exit_code,))
     guard.daemon = True
-    with contextlib.suppress(RuntimeError):  # no thread may be started any more: perhaps that is why it ends
+    with contextlib.suppress(RuntimeError):  # no more threads can be started, perhaps the reason why it ends
         guard.start()
     _shut_down_process_pools()
     atexit._run_exitfuncs()  # noqa: SLF001 — nothing public runs them without the wait for threads that follows

@@ -116,7 +116,7 @@ class Slots:
     def give_up(self) -> Slot:
         """Return the place that the fleet gives up: one without a running process if there is one, else the last one.
 
-        If it is not one that was added, one of those takes its part: the fleet cannot do without that one any more.
+        If that place was not added while the fleet ran, an added one takes over its role, and becomes indispensable.
         """
         slot = max(self.staying, key=lambda each: (each.child is None, each.index))
         added = next((each for each in self.staying if each.is_extra and each is not slot), None)

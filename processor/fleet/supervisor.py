@@ -268,7 +268,7 @@ class Supervisor:
         self._last_signal = now
         self._orders += 1
         if self._orders == 1:
-            if self._given_up is None:  # else all drain already
+            if self._given_up is None:  # otherwise all are already draining
                 self._drain(signal_name(number))
         elif self._orders == 2:
             self._stop_now(signal_name(number))

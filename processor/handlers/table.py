@@ -35,7 +35,7 @@ class Handler(msgspec.Struct, eq=False):
     """The function, inside the application's middleware."""
     is_async: bool
     name: str = "default"
-    """Its name in the log: the task name or schema for which it is registered."""
+    """The handler's name in the log: the task name or schema for which it is registered."""
     timeout: float | None = None
     """Time limit for one attempt in seconds."""
     max_attempts: int | None = None

@@ -49,7 +49,7 @@ class Target(NamedTuple):
 
     partitions: int
     max_message_bytes: int | None
-    """Its maximum size of a batch; None if this client may not read it."""
+    """The topic's maximum size of a batch; None if this client may not read it."""
 
 
 def check_topics(admin: TopicAdmin, topics: Collection[str], timeout: float = ANSWER_SECONDS) -> dict[str, int]:

@@ -22,7 +22,7 @@ TASKS_OF_ALL: Final = 200_000
 """The most tasks that are counted in all partitions together. Their keys are kept in memory."""
 
 SECONDS: Final = 10.0
-"""Time limit for all partitions. What was counted by then is reported."""
+"""Time limit for all partitions. The counts until then are reported."""
 
 
 class CensusReader:

@@ -43,7 +43,7 @@ class ClientLog(logging.Handler):
         self._emit = emit
         self._guard = threading.Lock()
         self._emitted: dict[str, tuple[float, int]] = {}
-        """By line: when it was last emitted, and how often it was suppressed since."""
+        """For each line, when it was last emitted, and how often it has been suppressed since."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Handles a log line. Lines that `report` also receives, or that are raised as errors, are dropped."""

@@ -21,7 +21,7 @@ NO_COORDINATOR_YET: Final = NO_COORDINATOR | {KafkaError._WAIT_COORD}
 
 
 def committed_offsets(client: Consumer, places: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
-    """Return the committed offset and metadata of each place; a negative offset where there is none.
+    """Return the committed offset and metadata of each place; the offset is negative if there is none.
 
     A client that may not read its group looks for the coordinator until the timeout. The reason is only in what it
     delivers in place of a record.

@@ -42,7 +42,7 @@ MEMBERSHIP = frozenset((
     "group.instance.id", "group.protocol", "group.protocol.type", "group.remote.assignor", "heartbeat.interval.ms",
     "max.poll.interval.ms", "partition.assignment.strategy", "session.timeout.ms",
 ))
-"""Those of `CONSUMER_ONLY` that concern a member of a group."""
+"""The settings in `CONSUMER_ONLY` that concern a member of a group."""
 
 PRODUCER_ONLY = frozenset((
     "acks", "batch.num.messages", "batch.size", "compression.codec", "compression.level", "compression.type",
@@ -203,7 +203,7 @@ ALONE = {
     "message.max.bytes": "1000000000",
     "queue.buffering.max.kbytes": "1048576",
 }
-"""The settings of a producer that sends each record in a batch of its own."""
+"""The settings of a producer that sends each record in its own batch."""
 
 DENSER = (
     {"compression.type": "gzip", "compression.level": "9"},

@@ -73,7 +73,7 @@ class ControlTopic:
         self._emit = emit
         self._failures = Repeats(LOG_AGAIN_SECONDS)
         self._next: dict[int, int] = {}
-        """By partition, the offset after the last record that was read."""
+        """For each partition, the offset after the last record that was read."""
         self._is_read = threading.Event()
         self._is_closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -129,7 +129,7 @@ class ControlTopic:
             self._log(f"{type_name(error)}: {error}")
 
     def _report(self, error: KafkaError) -> None:
-        """Logs why the topic cannot be read any more. The client tries again by itself."""
+        """Logs why the topic can no longer be read. The client tries again by itself."""
         self._log(reason_of(error))
 
     def _log(self, reason: str) -> None:

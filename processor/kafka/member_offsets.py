@@ -105,7 +105,7 @@ class MemberOffsets:
                 return self._starts_unknown(partitions, error), OFFSET_INVALID
 
     def _starts_unknown(self, partitions: list[TopicPartition], error: KafkaError) -> list[Start]:
-        if self._settings.is_exactly_once:  # tasks that the skip maps list would run twice
+        if self._settings.is_exactly_once:  # tasks in the skip maps would run twice
             raise end_of(error)
         # With OFFSET_INVALID the client requests the offsets by itself. Only the skip maps are lost.
         message = f"the group's offsets cannot be read: {reason_of(error)}"

@@ -38,7 +38,7 @@ _BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 _NAME: Final = re.compile(r"(?!auth\Z)[A-Za-z]+")
 _VALUE: Final = re.compile(r"[\x20-\x7e\t\r\n]+")
-"""Of a SASL extension: RFC 7628, section 3.1."""
+"""The value of a SASL extension: RFC 7628, section 3.1."""
 
 _JSON_WEB_TOKEN: Final = re.compile(r"eyJ[\w-]+\.[\w.-]*")
 """A JSON Web Token, which begins with a JSON object in base64."""

@@ -67,18 +67,18 @@ class Aborted(ProcessorError):
     def __init__(self, error: KafkaError | None, refused: Mapping[int, str]) -> None:
         super().__init__(reason_of(error) if error is not None else next(iter(refused.values())))
         self.code = error.code() if error is not None else None
-        """The error code of the broker or of the client; None where topics refused outputs."""
+        """The error code of the broker or of the client; None if topics refused outputs."""
         self.refused = refused
         """Why topics do not accept outputs, by the index of the output in the transaction."""
 
 
 class Transaction(NamedTuple):
-    """What is committed together."""
+    """Outputs and offsets that are committed together."""
 
     outputs: Sequence[OutputRecord]
     offsets: Sequence[TopicPartition]
     group_metadata: Any
-    """Of the member, taken when the offsets were: the coordinator refuses those of another generation (KIP-447)."""
+    """The member's metadata, taken with the offsets: the coordinator refuses those of another generation (KIP-447)."""
 
 
 class OutputTransactions:

@@ -37,7 +37,7 @@ CLOSE_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 0.1
 
 GONE: Final = frozenset((KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE))
-"""Errors for an offset that the broker does not have any more."""
+"""Errors for an offset that the broker no longer has."""
 
 
 class KafkaMapLog:
@@ -99,7 +99,7 @@ class KafkaMapLog:
 
 
 class _Writing:
-    """Records that are under way together."""
+    """Records that are written together."""
 
     def __init__(self, partitions: set[Partition]) -> None:
         self.result: Future[Mapping[Partition, Place]] = Future()

@@ -38,7 +38,7 @@ class Address(NamedTuple):
 
 
 class Certificates(NamedTuple):
-    """What a TLS handshake with several servers found."""
+    """The result of TLS handshakes with several servers."""
 
     expires_in: float | None
     """Seconds until the first of them expires; None if none was verified."""

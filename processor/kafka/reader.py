@@ -48,7 +48,7 @@ class KafkaReader:
         self._begun.add(partition)
 
     def end(self, partition: Partition) -> None:
-        """Delivers nothing more of it."""
+        """Stops delivering the partition."""
         self._client.incremental_unassign([TopicPartition(*partition)])
         self._begun.discard(partition)
 

@@ -242,7 +242,7 @@ class KafkaSource:
             self._transactions.send(self._consumer, commits, outputs)
 
     def await_commit(self, seconds: float) -> None:
-        """Waits for the transaction that is under way."""
+        """Waits for the transaction in progress."""
         assert self._transactions is not None, "only with exactly-once"
         self._transactions.wait(seconds)
 
@@ -350,7 +350,7 @@ class KafkaSource:
         self._access.on_assign()
         self._joining.end()
         self._on_rebalanced()
-        if self._is_closing:  # the client answers no request any more, and takes back what it has just assigned
+        if self._is_closing:  # the client no longer answers requests, and revokes what it has just assigned
             consumer.incremental_assign(partitions)
             return
         self._redelivery.forget(names_of(partitions))

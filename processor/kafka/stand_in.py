@@ -205,7 +205,7 @@ def _taken(records: Sequence[Record], is_taken: Callable[..., bool]) -> list[Rec
     for record in records:
         if _error_of(record) is None:
             offset = record.offset()
-            after = offset + 1 if record.error() is None else offset  # an end is the offset of what comes next
+            after = offset + 1 if record.error() is None else offset  # an end is the offset of the next record
             if not is_taken(Partition(record.topic(), record.partition()), offset, after=after):
                 continue
         taken.append(record)

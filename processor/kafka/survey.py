@@ -64,7 +64,7 @@ class Surveyor:
             self._aside.run(self._close, lambda _: None)
 
     def close(self) -> None:
-        """Ends the thread and closes the client. A survey that is under way gets no answer."""
+        """Ends the thread and closes the client. A survey in progress gets no answer."""
         self._aside.close(self._close)
 
     def _answer(self, topics: Sequence[str]) -> tuple[Survey | None, str | None]:

@@ -55,13 +55,13 @@ class TransactionRoute:
             self.end = Ended("the Kafka client has not returned from a transaction")
 
     def wait(self, seconds: float) -> None:
-        """Waits at most `seconds` for the transaction that is under way, and reports its result."""
+        """Waits at most `seconds` for the transaction in progress, and reports its result."""
         deadline = monotonic() + seconds
         while self._is_under_way and (left := deadline - monotonic()) > 0:
             self._aside.deliver(left)
 
     def close(self) -> None:
-        """Makes a transaction that is under way end soon."""
+        """Makes a transaction in progress end soon."""
         self._transactions.close()
         self._aside.close(lambda: None)
 

@@ -87,7 +87,7 @@ class ConsumerNow:
 
     @property
     def suspended(self) -> list[HandlerLoad]:
-        """Its handlers that are suspended."""
+        """The consumer's suspended handlers."""
         loads = [] if self.stats is None else self.stats.held_handlers
         return [load for load in loads if load.suspended_seconds is not None]
 

@@ -21,7 +21,7 @@ CHUNK: Final = 256 * 1024
 GZIP: Final = b"\x1f\x8b"
 
 DAMAGED: Final = (EOFError, gzip.BadGzipFile, zlib.error)
-"""What reading a gzipped file raises where it is incomplete, or not what was compressed."""
+"""The exceptions from reading a gzipped file that is incomplete or damaged."""
 
 
 class Tail(Protocol):
@@ -126,7 +126,7 @@ class FileTail:
             return False
         try:
             there = self._path.stat()
-        except OSError:  # it is being rotated: until there is another file, its writer goes on in this one
+        except OSError:  # it is being rotated: its writer uses this file until there is another one
             return False
         here = os.fstat(file.fileno())
         return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino) or there.st_size < file.tell()

@@ -1,4 +1,4 @@
-"""`segments`: a complete log whose times may step back, because several logs stand in it one after the other.
+"""`segments`: a complete log whose times may step back, because it contains several logs one after the other.
 
 `kubectl logs -l` without `-f` prints pod after pod, and so does `cat`. Each segment whose times go forward is read as a
 log of its own, and segments are merged as separate logs are.

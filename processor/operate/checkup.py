@@ -204,7 +204,7 @@ def policy_verdict(name: str, policy: str | None) -> Finding | None:
 
 
 def control_verdict(name: str, policy: str | None) -> Finding:
-    """Judge the cleanup policy of the control topic; None where it is not known."""
+    """Judge the cleanup policy of the control topic; None if it is not known."""
     if not is_compacted(policy):
         return warning(
             "control",

@@ -156,18 +156,18 @@ class LagReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trail:
-    """The looks at one partition, as far as the verdict needs them."""
+    """The samples of one partition, as far as the verdict needs them."""
 
     def __init__(self, length: int) -> None:
         """`length`: samples in a full window."""
         self._window = Window(length)
         self._first_done: dict[int, int] = {}
-        """The count of tasks done ahead at the first look with a committed offset, by that offset; only the latest."""
+        """The count of tasks done ahead in the first sample with a committed offset, by offset; only the latest."""
         self._done_ahead = 0
         self._offset = 0
 
     def note(self, at: float, view: PartitionView) -> None:
-        """Add a look of the time `at`, in seconds since the epoch."""
+        """Add a sample of the time `at`, in seconds since the epoch."""
         self._offset = view.settled_below
         self._done_ahead = size(view.settled_ranges())
         if self._offset not in self._first_done:

@@ -34,7 +34,7 @@ class Moment(NamedTuple):
     """A point in time."""
 
     milliseconds: int
-    """Since the epoch."""
+    """Milliseconds since the epoch."""
     has_zone: bool = True
     """False if the text named no time zone, and UTC was assumed."""
 

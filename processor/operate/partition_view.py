@@ -1,4 +1,4 @@
-"""`PartitionView`: one partition of a group as one look found it, and what follows from that alone."""
+"""`PartitionView`: one partition of a group in one sample, and what follows from that alone."""
 
 from __future__ import annotations
 

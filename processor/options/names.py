@@ -17,7 +17,7 @@ INTERNAL: Final = frozenset({"__consumer_offsets", "__transaction_state", "__sha
 
 
 def topic_fault(topic: str) -> str | None:
-    """What is wrong with the name of a topic, in the words that follow an option's name; None where nothing is."""
+    """What is wrong with the name of a topic, in the words that follow an option's name; None if nothing is."""
     is_legal = topic.isascii() and all(character.isalnum() or character in "._-" for character in topic)
     if is_legal and 0 < len(topic) <= LONGEST_TOPIC and topic not in (".", ".."):
         return None
@@ -33,7 +33,7 @@ def target_fault(topic: str) -> str | None:
 
 
 def group_fault(group: str) -> str | None:
-    """What is wrong with the name of a group, in the words that follow an option's name; None where nothing is."""
+    """What is wrong with the name of a group, in the words that follow an option's name; None if nothing is."""
     if not group:
         return "must not be empty"
     if group != group.strip():

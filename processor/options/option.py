@@ -48,7 +48,7 @@ class Option:
         at_most: the maximum.
         above: a bound that the value must exceed.
         default_shown: the description of the default, where the default itself is not readable.
-        name: the option's name in Python's spelling, where it differs from the field's.
+        name: the option's name in Python's spelling, if it differs from the field's.
         rule: a further check. It returns what is wrong with a value, in the words that follow the option's name, or
             None.
         rule_error: the error that is raised when the rule finds a fault.

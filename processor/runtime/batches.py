@@ -191,7 +191,7 @@ class Batches:
 
 
 def _why_not(task: Task, handler: Handler, ledger: Ledger) -> Expired | InvalidHeader | None:
-    """Return why a task may not begin any more, by its headers or by its handler; None if it may."""
+    """Return why a task may no longer begin, by its headers or by its handler; None if it may."""
     if handler.expires is None and not ledger.terms:
         return None
     terms, epoch = ledger.terms.get(task.offset), time()

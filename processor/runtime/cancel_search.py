@@ -59,7 +59,7 @@ class CancelSearch:
         self._source = source
         self._check = check
         self._failures = RecallFailures(desk, emit)
-        """By partition; None is an internal error before any."""
+        """The failures by partition; the key None is for an internal error before any partition."""
         self._searched: dict[Ledger, int] = {}
         """For each ledger, the offset below which the set-aside tasks were searched for every current cancellation."""
         self._dues: dict[Ledger, dict[bytes, int]] = {}

@@ -60,13 +60,13 @@ from processor.telemetry.events import (
 from processor.telemetry.spans import Spans
 
 SINK_CLOSE_SECONDS = 5.0
-"""How long dead letters and results may still take at the end, when no task waits for them any more."""
+"""How long dead letters and results may still take at the end, when no task waits for them."""
 
 
 LIFESPAN_CLOSE_SECONDS, LIFESPAN_HASTY_SECONDS = 3.0, 1.0
-"""How long the second half of a lifespan gets at least: at an orderly stop, and at an immediate one. What is left of
-the drain timeout may be more. A fleet kills a consumer ten seconds after its drain timeout, and five seconds after an
-immediate stop."""
+"""The minimum time for the second half of a lifespan, at an orderly stop and at an immediate one. It gets the rest of
+the drain timeout if that is longer. A fleet kills a consumer ten seconds after its drain timeout, and five seconds
+after an immediate stop."""
 
 
 class ExitStatus(NamedTuple):

@@ -214,7 +214,7 @@ class Coroutines:
 
     @property
     def busy(self) -> int:
-        """How many coroutines run."""
+        """How many coroutines are running."""
         return len(self._running)
 
     def current(self) -> Iterable[Loan]:
@@ -278,7 +278,7 @@ class Coroutines:
             self._visit_soon()
 
     def _recover(self, seat: CoroutineSeat, error: BaseException) -> None:
-        """Gives back what the coroutine has. An error in here must not keep the loop from going on."""
+        """Gives back what the coroutine has. An error in here must not stop the loop."""
         self._report(error)
         try:
             if seat.loan is not None:

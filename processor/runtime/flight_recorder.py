@@ -19,7 +19,7 @@ _WORDS: Final = 2
 """64-bit words of an entry: the offset plus one, or 0 for a free entry; then the topic's index and the partition."""
 
 _SIZE: Final = ENTRIES * _WORDS * 8
-"""In bytes. The kernel provides only those pages that are written."""
+"""The size in bytes. The kernel allocates only the pages that are written."""
 
 
 def open_memory() -> IO[bytes] | None:
@@ -77,7 +77,7 @@ class FlightRecorder:
             words[_WORDS * entry] = record.offset() + 1  # last, and in one step: the process may die at any instant
 
     def end(self) -> None:
-        """Record that the calling worker runs no task any more."""
+        """Record that the calling worker no longer runs a task."""
         for entry in self._taken.pop(origin.get(), ()):
             self._words[_WORDS * entry] = 0
             self._free.append(entry)

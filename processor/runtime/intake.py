@@ -31,7 +31,7 @@ end the wait. Loops cost an idle consumer more than all else, and this halves th
 divides the wait, and takes the interpreter's lock in between."""
 
 STOCK_LIMITS = Usage(50_000, 24 * 1024 * 1024)
-"""What may be fetched ahead in addition to what is in flight. The client's own queue is kept short because of it, see
+"""How much may be fetched ahead in addition to what is in flight. This is why the client's own queue is kept short, see
 `kafka/config.py`."""
 
 REST_SECONDS = 0.01
@@ -159,12 +159,12 @@ class Intake:
         return [p for p, gate in self._gates.items() if gate < 0 or self._stock.is_blocked(p, gate)]
 
     def stop(self, partitions: Sequence[Partition]) -> None:
-        """Fetches no more of these partitions."""
+        """Stops fetching these partitions."""
         if partitions:
             self._source.pause(partitions)
 
     def leave(self, partitions: Sequence[Partition]) -> None:
-        """Admits no more of these partitions. They belong to this consumer until they are forgotten."""
+        """Stops admitting records of these partitions. They belong to this consumer until they are forgotten."""
         self.forget(partitions)
         self._leaving.update(partitions)
 

@@ -27,7 +27,7 @@ NULL = b'{"json":null}'
 
 
 class NothingFollows(Exception):
-    """What was to follow from a join, or from a group that begins, cannot be written."""
+    """The records that should follow a join, or a group that begins, cannot be written."""
 
     def __init__(self, why: EncodeError, others: Sequence[Record] = ()) -> None:
         self.why = why

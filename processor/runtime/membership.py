@@ -34,10 +34,10 @@ POLL_SECONDS = 0.1
 """Time between two checks for the end of a join."""
 
 JOIN_SECONDS = 1.0
-"""How long a stop waits for a join that is under way. A member that leaves in the middle of a join stays in the group
-until its session ends. A join that takes longer waits for a member that is gone, and then leaving costs nothing more:
-after the kill of another member, all partitions were served again after 33 s, whether the stop had waited one second or
-five."""
+"""How long a stop waits for a join in progress. A member that leaves in the middle of a join stays in the group until
+its session ends. A join that takes longer waits for a member that is gone, and then leaving at once causes no further
+delay: after the kill of another member, all partitions were served again after 33 s, whether the stop had waited one
+second or five."""
 
 
 class Leaving(NamedTuple):

@@ -1,4 +1,4 @@
-"""What the runtime needs from outside, as protocols that Kafka and the in-memory Kafka of tests implement.
+"""The interfaces that the runtime needs, as protocols that Kafka and the in-memory Kafka of tests implement.
 
 Only the poller's thread calls a `Source`, and is called by it as the listener. Any thread may call a `Sink`. The tests
 in tests/ports check every implementation against the contracts in this module.

@@ -22,8 +22,8 @@ EXPIRY_SECONDS = 60.0
 
 
 class StopAtEnd:
-    """The end is reached when every partition of the topics, also those of other consumers, is settled up to where it
-    ended at the start.
+    """Detects the end: every partition of the topics, also those of other consumers, is settled up to the end offset
+    that it had at the start.
 
     The group's offsets are requested only while this consumer is a member. A coordinator answers the requests of a
     connection one after the other: this one would wait behind a join that waits for a dead member, and the poller with

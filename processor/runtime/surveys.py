@@ -25,7 +25,7 @@ class Surveys:
         self._emit = emit
         self._failures = Repeats(LOG_AGAIN_SECONDS)
         self._asked: deque[tuple[Sequence[str], Then]] = deque()
-        """Surveys that have no answer yet. The first one is under way."""
+        """Surveys that have no answer yet. The first one is in progress."""
 
     def ask(self, topics: Sequence[str], then: Then) -> None:
         """Requests a survey of these topics, which begins after this call. `then` receives the answer."""
@@ -34,7 +34,7 @@ class Surveys:
             self._source.survey(topics)
 
     def on_survey(self, survey: Survey | None, error: str | None) -> None:
-        """Passes on the answer to the survey that is under way, and requests the next one."""
+        """Passes on the answer to the survey in progress, and requests the next one."""
         _, then = self._asked.popleft()
         if self._asked:
             self._source.survey(self._asked[0][0])

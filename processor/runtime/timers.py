@@ -25,7 +25,7 @@ class Timers:
         self._alarm.set()
 
     def wake(self) -> None:
-        """Ends the sleep that is under way, or else the next one: the thread has something new to do."""
+        """Ends the current sleep, or else the next one: the thread has something new to do."""
         self._alarm.set()
 
     def sleep(self, longest: float, due: float | None) -> None:

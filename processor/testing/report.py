@@ -27,7 +27,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str
     name: str
     payload: Any
-    """As it was given."""
+    """The payload as it was given."""
     attempts: int
 
 
@@ -36,7 +36,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
     session_id: str
     payload: Any
-    """As it was given; the value's bytes if it was given as `value`."""
+    """The payload as it was given; the value's bytes if it was given as `value`."""
     attempts: int
     """Number of attempts; 0 if it could not be decoded."""
     error_type: str
@@ -50,7 +50,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of the tasks."""
 
     done: list[Done]
-    """In the order in which they succeeded."""
+    """The tasks that succeeded, in the order in which they did."""
     results: list[Any]
     """The return values of handlers, without None, in the order in which they returned."""
     dead_letters: list[DeadLetter]

@@ -37,7 +37,7 @@ class Entry(msgspec.Struct, frozen=True):
     attempt: int
     partition: int
     consumer: int
-    """Its process's ID."""
+    """The ID of the consumer's process."""
     worker: str
     began: float
     ended: float
@@ -45,7 +45,7 @@ class Entry(msgspec.Struct, frozen=True):
     waited: float = 0.0
     """Seconds from its record's timestamp to its begin, by the clocks of producer and consumer."""
     overdue: float | None = None
-    """Seconds from the time before which it must not begin; None where there is none."""
+    """Seconds by which it began after its earliest start; None if it has none."""
     batch: int | None = None
     """Number of tasks in its batch; None if its handler takes single tasks."""
 
@@ -63,7 +63,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class DemoFailure(Exception):
-    """The failure that a task's payload requires. It stands for that of a service that is down."""
+    """The failure that a task's payload requests. It simulates a service that is down."""
 
 
 app = Processor()

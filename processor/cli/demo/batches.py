@@ -15,7 +15,7 @@ SINGLE_ONE_IN: Final = 10
 """One task in this many is for the handler of single tasks, which runs beside the batches."""
 
 FAULTY_ONE_IN: Final = 100
-"""One task in this many fails in its batch, at first or for good. Each of them has a session of its own."""
+"""One task in this many fails in its batch, at first or permanently. Each of them has its own session."""
 
 FAULTY_FATES: Final[Sequence[Fate]] = ("retried", "exhausted")
 

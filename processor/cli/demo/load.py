@@ -24,7 +24,7 @@ MILLISECONDS: Final = (10.0, 60.0)
 Fate = Literal["plain", "retried", "exhausted", "refused", "undecodable", "expired"]
 
 ONE_IN: Final[dict[Fate, int]] = {"retried": 25, "exhausted": 800, "refused": 1000, "undecodable": 2000}
-"""By fate, one task in this many has it: it fails at first, fails for good, is rejected, or cannot be decoded."""
+"""One task in this many has the fate: it fails at first, fails permanently, is rejected, or cannot be decoded."""
 
 UNDECODABLE: Final = b"\x00this is no Avro record"
 

@@ -45,7 +45,7 @@ SLICE_SECONDS = 0.2
 """Seconds of one wait inside the Kafka client, which a signal cannot interrupt."""
 
 LOOK_EVERY = 256
-"""Lines between two looks at the clock for the progress."""
+"""Number of lines between two checks of the clock for the progress."""
 
 
 def produce(
@@ -79,7 +79,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         yield _standard_input()
         return
     try:
-        stream = Path(file).open("rb")  # noqa: SIM115 — closed below; what fails inside is not the opening
+        stream = Path(file).open("rb")  # noqa: SIM115 — closed below; errors inside are not errors of opening
     except OSError as caught:
         raise SettingsError(f"FILE {file!r} cannot be read: {caught.strerror}") from None
     with stream:
@@ -114,7 +114,7 @@ class Signals:
 
     def __enter__(self) -> Signals:
         for number in (signal.SIGINT, signal.SIGTERM):
-            # In a script's background SIGINT is ignored, and is to stay so.
+            # SIGINT is ignored in a background job of a script, and must stay ignored.
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 self._before[number] = signal.signal(number, self._hear)
         return self
@@ -274,7 +274,7 @@ class Sending:
             self._say(f"line {self._lines.number}: {reason}")
 
     def _flush(self, progress: SendProgress) -> None:
-        """Wait in slices, so that a second signal is noticed; after it, wait no more."""
+        """Wait in slices, so that a second signal is noticed; it ends the wait."""
         while not self._signals.are_several and self._dispatcher.flush(SLICE_SECONDS):
             self._tally.settle()
             progress.show(self._lines.bytes_read, self._tally.delivered)

@@ -9,7 +9,7 @@ from processor.observe.report.markup import Element, tag
 
 WIDTH: Final = 120
 HEIGHT: Final = 30
-"""In the drawing's own units: the page stretches it."""
+"""The size in the drawing's own units: the page stretches it."""
 
 MOST: Final = 60
 """The most points of a sparkline: all sparklines of a page are sent again whenever their values change."""

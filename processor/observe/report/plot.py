@@ -14,7 +14,7 @@ from processor.observe.wording import clock, date_time
 
 WIDTH: Final = 1000
 HEIGHT: Final = 200
-"""In the drawing's own units: the page stretches it."""
+"""The size in the drawing's own units: the page stretches it."""
 
 DAY: Final = 86400.0
 

@@ -140,11 +140,11 @@ class Committer:
 
     @property
     def idle(self) -> bool:
-        """Whether no asynchronous commit is under way."""
+        """Whether no asynchronous commit is in progress."""
         return self._known.unanswered_since is None
 
     def commit_soon(self) -> None:
-        """Commits as soon as no commit is under way."""
+        """Commits as soon as no commit is in progress."""
         self._next_commit = 0.0
 
     def commit_when_due(self, now: float) -> None:
@@ -258,7 +258,7 @@ class Committer:
             pause *= 2
 
     def _await_commit(self, deadline: float) -> None:
-        """Waits for the commit that is under way, and for the skip maps that it waits for."""
+        """Waits for the commit in progress, and for the skip maps that it waits for."""
         held = self._held.now if self._held is not None else None
         if held is not None:
             held.wait(deadline)

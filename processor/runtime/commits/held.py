@@ -31,7 +31,7 @@ class Held(NamedTuple):
 
 
 class HeldCommits:
-    """Holds commits of one moment at a time. Belongs to the poller's thread."""
+    """Holds one set of commits at a time. Belongs to the poller's thread."""
 
     def __init__(self, records: MapRecords) -> None:
         self._records = records

@@ -60,7 +60,7 @@ class Metadata:
         self._shortened: set[Partition] = set()
         """Partitions whose last skip map left something out."""
         self._limits: dict[Partition, int] = {}
-        """For each partition whose metadata was refused, how many characters are tried now."""
+        """For each partition whose metadata was refused, how many characters the next attempt may have."""
         self._accepted_characters = 0
         """The longest metadata that the group has accepted of any partition."""
         self._notes: dict[Partition, Note] = {}

@@ -19,9 +19,9 @@ class Acknowledged(NamedTuple):
 
     loan: Loan
     dead_letter: bool = False
-    """Whether it is a dead letter."""
+    """Whether the task is dead-lettered."""
     result: bool = False
-    """Whether it has a result."""
+    """Whether the task has a result."""
     release: bool = True
     """Whether the lane continues; otherwise it stays lent permanently."""
 

@@ -105,7 +105,7 @@ class SetAside:
             return ledger.overflow.asked if ledger.state is OPEN and ledger.overflow is not None else []
 
     def delayed(self) -> list[Delayed]:
-        """Return what is set aside because of a delay, by partition."""
+        """Return the tasks that are set aside because of a delay, by partition."""
         with self._lock:
             return [
                 Delayed(partition, ledger, ledger.overflow.delayed_stretches())

@@ -25,9 +25,9 @@ class Wakeups:
         self.awake = 0
         """Worker threads that do not wait for lanes."""
         self.away = 0
-        """Those of them whose task turned out slow."""
+        """How many of them have a task that turned out slow."""
         self.long: set[Borrower] = set()
-        """Those of them that have a long batch, so that they do not return soon. None of them counts in `away`."""
+        """Those among them that have a long batch and so do not return soon. None of these counts in `away`."""
         self.watched = inf
         """When the watchdog looks next at what is lent, at the latest, in seconds of the monotonic clock."""
         self.draining = 0
