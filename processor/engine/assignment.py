@@ -32,7 +32,7 @@ fewer of them, a session with very many tasks may be the reason that no lane is 
 
 OVERDUE_SECONDS = 1.0
 """An acknowledgement that takes longer is overdue. On a busy machine, 1,000 sessions whose tasks are sent on by one
-thread wait up to 0.3 s each. To set their tasks aside then doubles the work, and makes the next ones overdue."""
+thread wait up to 0.3 s each. Setting their tasks aside then doubles the work, and makes the next ones overdue."""
 
 LANES_SEEN = 4
 """The number of ready lanes from which the tasks in all ready lanes are estimated."""

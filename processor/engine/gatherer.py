@@ -78,7 +78,7 @@ class Gatherer:
     def reopen(self, batch: Batch) -> None:
         """Takes back a batch that is not due and still has room, so that it waits for more tasks.
 
-        The tasks that stand behind its own now do not belong to it. If another batch of its handler was opened
+        The tasks that are now behind its own do not belong to it. If another batch of its handler was opened
         meanwhile, the two are merged. If that one has no room for it, this one is ready as it is.
         """
         batch.is_lent = False

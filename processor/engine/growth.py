@@ -161,7 +161,7 @@ class Growth:
         self._newcomers[place] = _Newcomer(None)
 
     def watch(self, place: Place, until: float) -> None:
-        """Watches an assigned partition until then: it was new to the consumer that had it before.
+        """Watches an assigned partition until this time: it was new to the consumer that had it before.
 
         That time may be over: then its last cut is still to be made, or to be reached.
         """

@@ -1,7 +1,7 @@
 """`ProcessScaling`: how many consumers a fleet should have, from what each of them has reported.
 
 One is added while tasks wait and all consumers are busy; one is removed after a long time in which fewer would have
-done. Each change makes the group move partitions, so only several rounds of reports in a row lead to one.
+been enough. Each change makes the group move partitions, so only several rounds of reports in a row lead to one.
 """
 
 from __future__ import annotations

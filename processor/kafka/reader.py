@@ -37,7 +37,7 @@ class KafkaReader:
         """Delivers the partition from this offset on. A new assignment drops what was fetched at another offset.
 
         Raises:
-            ProcessorError: the client cannot go on.
+            ProcessorError: the client cannot continue.
         """
         if partition in self._begun:
             self.end(partition)
@@ -56,7 +56,7 @@ class KafkaReader:
         """Return the first record as soon as it arrives, and those that the client has already.
 
         Raises:
-            ProcessorError: the client cannot go on.
+            ProcessorError: the client cannot continue.
         """
         try:
             return polled(self._client, limit, seconds)
@@ -68,7 +68,7 @@ class KafkaReader:
 
         Raises:
             BrokerError: the brokers deny access, or do not say where the log begins.
-            LoadError: the topic does not exist any more.
+            LoadError: the topic no longer exists.
         """
         error = cast(KafkaError, record.error())
         if error.code() == KafkaError._PARTITION_EOF:

@@ -25,7 +25,7 @@ from processor.telemetry.error_text import type_name
 from processor.telemetry.events import TaskDeliveryFailed
 
 FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS = 0.5, 30.0
-"""The first and the longest delay before a record is sent again that its topic does not accept. It is sent until it is
+"""The first and the longest delay before a record that its topic does not accept is sent again. It is sent until it is
 accepted, since no output may be lost, and its session waits."""
 
 MOST_BYTES = 1 << 20
@@ -33,7 +33,7 @@ MOST_BYTES = 1 << 20
 group may have hundreds of megabytes, and the client has a copy of each record in flight."""
 
 TOGETHER_SECONDS = 0.002
-"""For how long acknowledgements are gathered, before their tasks settle together. The client reports hundreds of them
+"""How long acknowledgements are gathered before their tasks settle together. The client reports hundreds of them
 in that time, unless its thread waits for the interpreter; then none waits for many others."""
 
 
@@ -72,8 +72,8 @@ class Outputs(Protocol):
 class Outbox:
     """Sends outputs until they are acknowledged, or their partition is given up. Any thread may call it.
 
-    The output's loan stays lent until then. Tasks whose outputs are acknowledged together settle together: to take the
-    lock and to wake a worker for each one costs more than all else that is done for a result.
+    The output's loan stays lent until then. Tasks whose outputs are acknowledged together settle together: taking the
+    lock and waking a worker for each one costs more than everything else that is done for a result.
     """
 
     def __init__(self, desk: Desk, sink: Sink, timers: Timers, log: TaskLog) -> None:

@@ -191,7 +191,7 @@ class Reader(Protocol):
         """Delivers the partition from this offset on, whatever was delivered of it before.
 
         Raises:
-            ProcessorError: the client cannot go on.
+            ProcessorError: the client cannot continue.
         """
 
     def end(self, partition: Partition) -> None:
@@ -203,7 +203,7 @@ class Reader(Protocol):
         A record whose `error()` is not None has no content: pass it to `interpret`.
 
         Raises:
-            ProcessorError: the client cannot go on.
+            ProcessorError: the client cannot continue.
         """
 
     def interpret(self, record: Record) -> End | Lost | None:
@@ -212,7 +212,7 @@ class Reader(Protocol):
 
         Raises:
             BrokerError: the brokers deny this client access, or do not report the start of the log.
-            LoadError: the topic does not exist any more.
+            LoadError: the topic no longer exists.
         """
 
     def close(self) -> None:

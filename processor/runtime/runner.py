@@ -86,8 +86,8 @@ class Runner:
         self._recorder: FlightRecorder | None = None
         self._check: Check | None = None
         self._composing = threading.Lock()
-        """Around each change of the features in use: the poller and the control topic's thread make such changes. A
-        change that is composed from an earlier state would undo the other one."""
+        """Held during each change of the features in use. The poller and the control topic's thread make changes, and
+        one that is composed from an earlier state would undo the other."""
         self._is_plain = self._sole is not None and self._sole.is_plain and self._sole.payload_type is None
         self._plain: Handler | None = None
         """The handler of all tasks, if the only step before its call is to create the task; else None."""

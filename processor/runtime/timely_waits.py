@@ -1,7 +1,7 @@
 """An event loop whose timers fire on time: `epoll`, which asyncio waits with, rounds a wait up to whole milliseconds.
 
-A timer that is due in 1.2 ms fires after 2 ms. With 16 coroutines on tasks of 4 ms, 8 to 10 % of the time was what such
-waits were rounded up by. `select` counts microseconds.
+A timer that is due in 1.2 ms fires after 2 ms. With 16 coroutines on tasks of 4 ms, such rounding took 8 to 10 % of the
+time. `select` counts microseconds.
 """
 
 from __future__ import annotations

@@ -236,9 +236,9 @@ class Committer:
         return error
 
     def _commit_outputs_now(self, partitions: Sequence[Partition], deadline: float) -> str | None:
-        """Does the same with exactly-once. A transaction that is under way must end first: it has some of the outputs.
+        """Does the same with exactly-once. A transaction in progress must end first: it has some of the outputs.
 
-        An aborted transaction is tried again a few times. The one under way may have belonged to a generation that
+        An aborted transaction is tried again a few times. The one in progress may have belonged to a generation that
         ended with the rebalance; and the first one after an abort may find that sequence numbers were skipped.
         """
         pause = FIRST_ABORT_SECONDS

@@ -69,7 +69,7 @@ class Metadata:
     # --- reading -------------------------------------------------------------------------------------
 
     def restore(self, start: Start, offset: int) -> Restored | None:
-        """Return what is settled above the committed offset, as the commit has it; None if that is about another log.
+        """Return what is settled above the committed offset, as the commit has it; None if that belongs to another log.
 
         When a topic is recreated, a consumer that has not noticed may commit once more, after the brokers have deleted
         the group's offsets. Its skip map lists offsets of the old topic, so tasks of the new one would be left out. An
