@@ -114,7 +114,9 @@ class Checkup:
                 "renew what has expired, and see that this host's clock is right",
             )
         if certificates.expires_in is None:
-            return ok("tls", "no certificate is refused")
+            return warning(
+                "tls", "no TLS handshake has succeeded, so no certificate was verified", "see what login reports"
+            )
         return expiry_verdict(certificates.expires_in)
 
     def _schemas(self) -> Finding:

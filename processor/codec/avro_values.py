@@ -216,7 +216,7 @@ class AvroCodec:
         if not value.startswith(SINGLE_OBJECT):
             raise DecodeError(
                 f"the value begins with {value[:2].hex(' ')}, which is neither Avro's single-object encoding (c3 01)"
-                " nor Confluent's wire format (00)"
+                f" nor Confluent's wire format (00){_hint(value)}"
             )
         if len(value) < SINGLE_OBJECT_FRAME:
             raise DecodeError("the value ends inside the schema fingerprint")
@@ -267,6 +267,11 @@ def _bound_readers(app: Handlers, schemas: Schemas, folder: str | None) -> list[
 
 def _read_nothing(_value: bytes) -> None:
     """Return None for every value. It is used if the schema of the shipped layout is not known."""
+
+
+def _hint(value: bytes) -> str:
+    """Return advice if the value seems to be in another format, as it is if `--value-format` was forgotten."""
+    return "; it looks like JSON: --value-format json reads it" if value.lstrip()[:1] in (b"{", b"[") else ""
 
 
 def _label(schema: Schema) -> str:

@@ -39,7 +39,7 @@ def mismatch(complaint: str, whole: str) -> str:
     path = (path or "").removeprefix(".").replace("[...]", "[…]")
     if (member := _MEMBER.fullmatch(what)) is not None:
         name = f"{path}.{member[2]}" if path else member[2]
-        return f"{name} is missing" if member[1] == "missing required" else f"there is no member {name}"
+        return f"{name} is missing" if member[1] == "missing required" else f"unknown member {name}"
     where = f"a {part} of {path or whole}" if part else path or whole
     if (expected := _EXPECTED.fullmatch(what)) is None:
         return f"{where}: {what[:1].lower()}{what[1:]}"

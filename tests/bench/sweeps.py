@@ -240,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.sweeps", description=__doc__)
     parser.add_argument("--sweeps", type=Names(SWEEPS), default=list(SWEEPS), help=f"of {', '.join(SWEEPS)}; all")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK:.0%} of the tasks: to see that it works")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK:.0%}% of the tasks: to see that it works")
     parser.add_argument("--scale", type=float, default=1.0, help="the share of the tasks that is run")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the folder for sweeps.json")
     options = parser.parse_args(arguments)

@@ -340,7 +340,7 @@ def read(text: bytes, value_format: Any = "json") -> list[TaskLine | BadLine]:
             "then.group[0].session_id is missing",
         ),
         (b'{"session_id": "s", "payload": 1, "headers": []}', "headers must be an object or null, not an array"),
-        (b'{"session_id": "s", "payload": 1, "nmae": "n"}', "there is no member nmae"),
+        (b'{"session_id": "s", "payload": 1, "nmae": "n"}', "unknown member nmae"),
         (b'{"session_id": "s", "payload": 1, "priority": "high"}', "priority must be an integer, not text"),
         (b'{"session_id": "s", "payload": 1, "delay": "1h"}', "delay must be a number or null, not text"),
         (b'{"session_id": "s", "payload": 1e999}', "payload: number out of range"),

@@ -185,7 +185,9 @@ def test_another_version_of_the_task_sets_the_fields_it_has() -> None:
     ("value", "reason"),
     [
         (b"", "the value is empty"),
-        (b"{}", "begins with 7b 7d"),
+        (b"{}", "begins with 7b 7d.*; it looks like JSON: --value-format json reads it"),
+        (b"\n[1]", "it looks like JSON"),
+        (b"plain", r"Confluent's wire format \(00\)$"),
         (b"\xc3", "begins with c3"),
         (b"\xc3\x01\x02", "ends inside the schema fingerprint"),
         (

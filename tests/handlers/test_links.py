@@ -76,7 +76,7 @@ def test_any_header_value_is_read_or_refused(value: bytes) -> None:
         (b"{}", "must be an array, not an object"),
         (b'[{"key": ""}]', "key must not be empty"),
         (b'[{"key": "s", "value": "?"}]', "base64"),
-        (b'[{"key": "s", "then": []}]', "there is no member [0].then"),
+        (b'[{"key": "s", "then": []}]', "unknown member [0].then"),
         (b'[{"key": "s", "delay": -1}]', "delay"),
         (b'[{"key": "s", "topic": "no/topic"}]', "the topic"),
         (b'[{"key": "\xff"}]', "UTF-8"),

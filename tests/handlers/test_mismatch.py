@@ -37,7 +37,7 @@ CASES: list[tuple[Any, str]] = [
     ({}, "lines is missing"),
     ({"lines": True}, "lines must be an array, not a boolean"),
     ({"lines": [{}]}, "lines[0].id is missing"),
-    ({"lines": [{"id": "a", "x y": 1}]}, "there is no member lines[0].x y"),
+    ({"lines": [{"id": "a", "x y": 1}]}, "unknown member lines[0].x y"),
     ({"lines": [{"id": 1}]}, "lines[0].id must be text, not an integer"),
     ({"lines": [{"id": ""}]}, "lines[0].id must not be empty"),
     ({"lines": [{"id": "a", "count": 0}]}, "lines[0].count must be an integer >= 1"),

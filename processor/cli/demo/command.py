@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -93,8 +94,16 @@ def demo(
     facts += shown.check(planned, entries, dead_letters)
     measured = figures(entries, PARTITIONS, processes * workers)
     _report(console, facts, measured + shown.figures(planned, entries))
-    _print(console, f"Checked from the ledger {ledger}\nThe fleet's log is {log}: processor report {log}")
+    _print(
+        console,
+        f"Checked from the ledger {ledger}\nTo see the fleet's log summarized:\n  {_own_command()} report {log}",
+    )
     return 0 if all(fact.holds for fact in facts) else 1
+
+
+def _own_command() -> str:
+    """Return how the user can call this program: by its name, if that is on the PATH."""
+    return "processor" if shutil.which("processor") else sys.argv[0]
 
 
 def _settings(bootstrap_servers: str, processes: int, workers: int) -> Settings:

@@ -161,7 +161,15 @@ def _dead_letters(watch: Watch) -> Iterator[str]:
         share = counts.dead_lettered / settled
         groups = [group for group in watch.failures.groups if "dead-lettered" in group.outcomes]
         most = f", most with {groups[0].example.summary}" if groups else ""
-        yield (
-            f"{share:.0%} of all tasks were dead-lettered ({number(counts.dead_lettered)} of {number(settled)}){most}. "
-            "They are in the dead-letter topic, with their errors in their headers."
-        )
+        tasks = f"{number(counts.dead_lettered)} of {number(settled)}"
+        if restarts := watch.timeline.counts["restart"]:  # a share of all tasks is then not known
+            lost = f"{many(restarts, 'consumer')} died: the statistics lack the last seconds of each."
+            yield (
+                f"{tasks} tasks in the statistics were dead-lettered{most}. {lost} "
+                "The dead letters are in their topic, with the errors in their headers."
+            )
+        else:
+            yield (
+                f"{share:.0%} of all tasks were dead-lettered ({tasks}){most}. "
+                "They are in the dead-letter topic, with their errors in their headers."
+            )

@@ -158,6 +158,14 @@ def test_dead_letters_whose_events_are_missing_are_noted_without_an_error() -> N
     assert note.startswith("100% of all tasks were dead-lettered (10 of 10). They are")
 
 
+def test_the_share_of_dead_letters_is_not_stated_if_a_consumer_died_and_its_last_counts_are_missing() -> None:
+    (note,) = notes(watching(consumer(0, succeeded=0, dead_lettered=1), exited(0)), BEGAN)
+    assert note == (
+        "1 of 1 tasks in the statistics were dead-lettered. 1 consumer died: the statistics lack the last "
+        "seconds of each. The dead letters are in their topic, with the errors in their headers."
+    )
+
+
 def test_one_dead_letter_in_a_hundred_is_not_noted() -> None:
     assert notes(watching(consumer(0, succeeded=99, dead_lettered=1)), BEGAN) == []
 
