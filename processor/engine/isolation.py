@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from processor.engine.assignment import Assignment
-from processor.engine.ledger import Loan
+from processor.engine.ledger import Ledger, Loan
 from processor.engine.record import Record
 
 P = TypeVar("P", bound=Hashable)
@@ -100,6 +100,11 @@ class Isolation(Generic[P]):
         deaths = self.deaths_of(assignment.partition_of(found.ledger), found.records[0].offset())
         found.attempt = max(found.attempt, deaths + 1)
         return []
+
+    def may_join(self, assignment: Assignment[P], ledger: Ledger, records: Sequence[Record]) -> int:
+        """Return how many of these records of a ledger stand before its first suspect."""
+        at = self._first_suspect(assignment.partition_of(ledger), records)
+        return len(records) if at is None else at
 
     def begin(self) -> Loan:
         """Begin the suspect, now that nothing else runs. Return its loan."""

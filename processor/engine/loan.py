@@ -134,7 +134,8 @@ class Batch:
         """Takes out the `wanted` loans, and returns them."""
         removed = [part.loan for part in self.parts if wanted(part.loan)]
         if removed:
-            self.parts = [part for part in self.parts if part.loan not in removed]
+            gone = set(removed)
+            self.parts = [part for part in self.parts if part.loan not in gone]
             for loan in removed:
                 loan.batch = None
             self.count()

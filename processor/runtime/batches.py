@@ -21,7 +21,8 @@ from processor.engine.outcome import Cause, Failed, Gathered, Outcome, Succeeded
 from processor.engine.record import Record
 from processor.engine.terms import Terms
 from processor.handlers.batch import BatchError
-from processor.handlers.exceptions import Expired, InvalidHeader
+from processor.handlers.dependencies import check_links
+from processor.handlers.exceptions import DependencyFailed, Expired, InvalidHeader
 from processor.handlers.table import Handler
 from processor.handlers.task import Task
 from processor.handlers.terms import check_age, check_begin
@@ -190,16 +191,18 @@ class Batches:
             seat.borrower.finished.append(loan)
 
 
-def _why_not(task: Task, handler: Handler, ledger: Ledger) -> Expired | InvalidHeader | None:
+def _why_not(task: Task, handler: Handler, ledger: Ledger) -> DependencyFailed | Expired | InvalidHeader | None:
     """Return why a task may no longer begin, by its headers or by its handler; None if it may."""
     if handler.expires is None and not ledger.terms:
         return None
     terms, epoch = ledger.terms.get(task.offset), time()
     try:
         check_begin(terms or NO_TERMS, epoch)
+        if terms is not None and terms.linked:
+            check_links(task._record.headers() or [])
         if handler.expires is not None:
             check_age(task._record, handler.expires, terms, epoch)
-    except (Expired, InvalidHeader) as error:
+    except (DependencyFailed, Expired, InvalidHeader) as error:
         return error
     return None
 

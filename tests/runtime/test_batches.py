@@ -15,6 +15,7 @@ from processor.engine import lease
 from processor.engine.record import Headers
 from processor.handlers.batch import BatchError
 from processor.handlers.exceptions import Reject, Retry, TaskTimeout
+from processor.handlers.links import Planned, write_plan
 from processor.handlers.task import Task
 from processor.processor import Processor
 from processor.telemetry.events import TaskAbandoned, TaskDeadLettered, TaskStuck, TaskSucceeded, TaskTimedOut
@@ -660,3 +661,53 @@ def test_an_application_with_both_kinds_runs_batches_of_both() -> None:
         run.settled(12)
         assert run.stop().exit_code == 0
     assert (plain, later) == ([3, 3], [3, 3])
+
+
+# --- links -------------------------------------------------------------------------------------------
+
+QUICK = 2000
+"""Quick tasks, after which a worker borrows several tasks of a session at once."""
+
+
+class LinkedBatches:
+    """A handler for batches, and a worker that borrows several tasks of one session at once."""
+
+    def __init__(self) -> None:
+        app = Processor()
+        app.batch("charge", size=10, wait=0.05)(self._charge)
+        app.task("quick")(lambda task: None)
+        self.ran: list[bytes] = []
+        self.run = RunningConsumer(app, workers=1)
+        self.run.push(*[record(n, b"%d" % (n % 50), name="quick") for n in range(QUICK)])
+
+    def _charge(self, tasks: list[Task]) -> None:
+        self.ran += [task.payload for task in tasks]
+
+    def process(self, *linked: MemoryRecord, settled: int) -> None:
+        with self.run:
+            self.run.settled(QUICK)
+            self.run.push(*linked)
+            self.run.settled(QUICK + settled)
+
+
+def charge(offset: int, value: bytes, *headers: tuple[str, bytes]) -> MemoryRecord:
+    return MemoryRecord(PARTITION, offset, b"s", value, [("task-name", b"charge"), *headers])
+
+
+@pytest.mark.parametrize("header", [("task-after", b"t"), ("task-inputs", b"no json"), ("task-then", b"no json")])
+def test_a_task_whose_links_do_not_let_it_run_does_not_join_the_batch_of_its_predecessor(
+    header: tuple[str, bytes],
+) -> None:
+    batches = LinkedBatches()
+    batches.process(charge(QUICK, b"a"), charge(QUICK + 1, b"b", header), settled=2)
+    assert batches.ran == [b"a"]
+    assert len(batches.run.sink.sent) == 1
+
+
+def test_each_task_of_a_replayed_chain_of_one_session_runs_once() -> None:
+    """The dead letters of a chain are replayed: its first task, and a copy of the second one that was never sent."""
+    batches = LinkedBatches()
+    plan = write_plan([Planned("s", b"second", [("task-name", b"charge")])])
+    first, copy = charge(QUICK, b"first", ("task-then", plan)), charge(QUICK + 1, b"second", ("task-after", b"t"))
+    batches.process(first, copy, settled=3)
+    assert batches.ran == [b"first", b"second"]

@@ -387,3 +387,16 @@ def test_a_watch_that_ends_while_successes_of_a_batch_are_noted_costs_no_task(
     assert not run.of(ConsumerWorkerError)
     assert noted
     assert set(Counter(ran).values()) <= ({1, 2} if fails else {1})
+
+
+@pytest.mark.parametrize(("deaths", "calls"), [(0, {2}), (3, None)], ids=["it runs alone", "it never runs again"])
+def test_a_suspect_behind_another_task_of_its_session_joins_no_batch(
+    watched: Watched, deaths: int, calls: set[int] | None
+) -> None:
+    app = Processor()
+    app.batch("", size=10, wait=0.3)(watched.look_at_all)
+    with watched.start(app, suspects(2, deaths=deaths), workers=4) as run:
+        run.push(FakeRecord(0, b"a"), FakeRecord(1, b"b"), FakeRecord(2, b"a"))
+        run.settled(3)
+    assert watched.seen.get(2) == calls
+    assert watched.seen.keys() >= {0, 1}

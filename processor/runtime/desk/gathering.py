@@ -34,7 +34,7 @@ class Gathering:
         """
         loan, tasks = part.loan, part.tasks
         with self._lock:
-            if not loan.ledger.may_begin or self._waiting.is_paused(loan) or self._is_any_cancelled(tasks):
+            if self._is_held(part):
                 self._shared.count(self._assignment.release(loan))
                 self._wakeups.after_release(loan)
                 return
@@ -53,13 +53,22 @@ class Gathering:
 
     def widen(self, batch: Batch) -> list[Part]:
         """Fills the room of a batch with what waits behind its own tasks. Return the parts that have grown."""
-        widened = []
+        widened, room, isolation = [], batch.room, self._shared.isolation
         with self._lock:
             for part in batch.parts:
-                if part.waiting and batch.room > 0 and part.loan.ledger.may_begin:
-                    self._assignment.widen(part.loan, batch.room)
-                    batch.count()
-                    widened.append(part)
+                loan = part.loan
+                if not part.waiting or room <= 0 or not loan.ledger.may_begin:
+                    continue
+                most = room
+                if isolation.is_active:  # a suspect runs alone
+                    behind = loan.lane.waiting[:room]
+                    most = isolation.may_join(self._assignment, loan.ledger, behind)
+                    part.ends = most < len(behind)
+                before = len(loan.records)
+                self._assignment.widen(loan, most)
+                room -= len(loan.records) - before
+                widened.append(part)
+            batch.count()
         return widened
 
     def narrow(self, batch: Batch, part: Part) -> None:
@@ -71,7 +80,7 @@ class Gathering:
     def reopen(self, batch: Batch) -> None:
         """Makes a batch that has room and is not due wait for more tasks."""
         with self._lock:
-            self._returns.give_back(batch.remove(lambda loan: not loan.ledger.may_begin))
+            self._give_back_held(batch)
             if batch.parts:
                 self._gatherer.reopen(batch)
                 self._wakeups.watch(monotonic() + STALE_SECONDS)
@@ -80,9 +89,22 @@ class Gathering:
     def restore(self, batch: Batch) -> None:
         """Puts back a batch that may not begin now."""
         with self._lock:
-            self._returns.give_back(batch.remove(lambda loan: not loan.ledger.may_begin))
+            self._give_back_held(batch)
             if batch.parts:
                 self._gatherer.restore(batch)
+
+    def _give_back_held(self, batch: Batch) -> None:
+        """Gives back the loans that may no longer begin, because of what was ordered while a borrower had the batch."""
+        held = {part.loan for part in batch.parts if self._is_held(part)}
+        self._returns.give_back(batch.remove(held.__contains__))
+
+    def _is_held(self, part: Part) -> bool:
+        """Return whether none of the part's tasks may begin: it is leaving, paused, or some are cancelled."""
+        loan, tasks = part.loan, part.tasks
+        if not loan.ledger.may_begin or self._waiting.is_paused(loan) or self._is_any_cancelled(tasks):
+            return True
+        pauses = self._waiting.pauses
+        return bool(pauses.in_force) and any(pauses.of_name(task.name) is not None for task in tasks)
 
     def _is_any_cancelled(self, tasks: Iterable[Task]) -> bool:
         cancels = self._waiting.cancels
