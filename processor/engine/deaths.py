@@ -51,6 +51,11 @@ class Deaths:
         places = sorted(self._present, key=self._present.__getitem__, reverse=True)[:MOST_SUSPECTS]
         return [Suspect(place, self.deaths_of(place)) for place in places]
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there are suspects beyond those in `suspects`."""
+        return len(self._present) > MOST_SUSPECTS
+
     def deaths_of(self, place: TaskPlace) -> int:
         """Return the deaths that count against a task."""
         return self._present[place] if place in self._proven else 0

@@ -246,8 +246,12 @@ class Supervisor:
             self._forget(child)
         self._was_up = self._was_up or child.joined
         if child.settled:
+            had_more = self._deaths.has_more
             self._deaths.forget(child.settled)
             child.settled.clear()
+            if had_more:
+                for each in self._slots.children:
+                    each.send(Watch(self._deaths.suspects))
         if child.started and not self._reports.has_started:
             self._reports.emit_started()
 

@@ -58,6 +58,16 @@ def test_of_very_many_suspects_those_are_named_that_most_dead_processes_ran() ->
     deaths.record([place(n) for n in range(MOST_SUSPECTS, 3 * MOST_SUSPECTS)])
     named = {suspect.place for suspect in deaths.suspects}
     assert named == {place(n) for n in range(MOST_SUSPECTS, 2 * MOST_SUSPECTS)}
+    assert deaths.has_more
+    deaths.forget([*named, *(place(n) for n in range(MOST_SUSPECTS))])
+    named = {suspect.place for suspect in deaths.suspects}
+    assert named == {place(n) for n in range(2 * MOST_SUSPECTS, 3 * MOST_SUSPECTS)}
+
+
+def test_the_last_suspects_are_all_that_there_are() -> None:
+    deaths = Deaths()
+    deaths.record([place(n) for n in range(MOST_SUSPECTS)])
+    assert not deaths.has_more
 
 
 def test_a_place_is_written_as_the_default_id_of_its_task() -> None:
@@ -296,3 +306,16 @@ def test_a_suspect_that_may_not_begin_goes_back_to_its_lane_and_is_found_again()
     assert (isolation.stage, assignment.lent_loans) == (NONE, 0)
     assert isolation.filter(assignment, assignment.lend(3)) == []
     assert isolation.begin().records[0].offset() == 0
+
+
+def test_a_loan_grows_by_what_is_before_its_lanes_first_suspect() -> None:
+    assignment, isolation = Assignment[int](), Isolation[int]()
+    for partition in (0, 1):
+        assignment.assign(partition, 0)
+        assignment.admit(partition, [FakeRecord(n, b"s") for n in range(4)], 0.0)
+    isolation.suspect([(0, 2, 1)])
+    ledgers = assignment.ledgers
+    behind = [FakeRecord(n, b"s") for n in (1, 2, 3)]
+    assert isolation.may_join(assignment, ledgers[0], behind) == 1
+    assert isolation.may_join(assignment, ledgers[0], behind[1:]) == 0
+    assert isolation.may_join(assignment, ledgers[1], behind) == 3
