@@ -149,7 +149,8 @@ class Outbox:
 
         def send_again() -> None:
             if attempt.loan.ledger.state is LedgerState.CLOSED:  # the partition's next consumer runs the task again
-                self._outcomes.give_up(attempt.loan)
+                if output.release:
+                    self._outcomes.give_up(attempt.loan)
             else:
                 again()
 

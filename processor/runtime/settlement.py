@@ -318,7 +318,8 @@ class Settlement:
         """Sends the dead letter, and with it those of `others`, which settle together with the task."""
         loan, record = attempt.loan, attempt.record
         if loan.ledger.state is LedgerState.CLOSED:  # the partition's next consumer runs the task again
-            self.desk.outcomes.give_up(loan)
+            if failed.cause is not Cause.STUCK:  # or the session would run again beside its stuck handler
+                self.desk.outcomes.give_up(loan)
             return
         self.desk.outcomes.fail(loan, failed)
         attempts = attempts_of(attempt.number, failed.cause)

@@ -13,9 +13,12 @@ import pytest
 from processor.handlers.exceptions import Reject
 from processor.handlers.task import Task
 from processor.processor import Processor
+from processor.runtime import watchdog
 from processor.runtime.interrupt import grace
 from processor.runtime.watchdog import CHECK_SECONDS
 from processor.telemetry.events import (
+    ConsumerAssigned,
+    ConsumerStopped,
     ConsumerStopping,
     ConsumerWorkerError,
     TaskAbandoned,
@@ -23,7 +26,7 @@ from processor.telemetry.events import (
     TaskStuck,
     TaskTimedOut,
 )
-from tests.runtime.fakes import POISON, FakeRecord
+from tests.runtime.fakes import PARTITION, POISON, FakeRecord
 from tests.runtime.gate import give_way
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until
@@ -304,3 +307,30 @@ def test_a_drain_waits_for_what_runs() -> None:
         go_on.set()
         assert run.wait().exit_code == 0
     assert run.commit_point() == 1
+
+
+def test_the_session_of_a_stuck_handler_stays_blocked_if_its_partition_has_left_and_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watchdog, "grace", lambda limit: 1.5)
+    released, began = threading.Event(), list[int]()
+
+    def handler(task: Task) -> None:
+        began.append(task.offset)
+        while not released.is_set():
+            with contextlib.suppress(BaseException):
+                released.wait(60)
+
+    with RunningConsumer(handler, timeout=1.0, drain_timeout=0.4, workers=4, max_attempts=1) as run:
+        run.push(FakeRecord(0, b"a"), FakeRecord(1, b"a"))
+        until(lambda: began)
+        run.source.revoke(PARTITION)
+        run.until_event(TaskAbandoned)
+        run.source.assign(PARTITION)
+        until(lambda: len(run.of(ConsumerAssigned)) > 1)
+        run.until_event(TaskStuck)
+        run.until_event(ConsumerStopping)  # it recycles: its drain is the time in which another worker could begin
+        until(lambda: run.of(ConsumerStopped))
+        assert began == [0]
+        released.set()
+        run.wait()
