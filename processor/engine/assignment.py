@@ -172,6 +172,9 @@ class Assignment(Generic[P]):
         ledger.transition("close")
         if ledger.lanes.delayed():  # their entries would keep the ledger in memory until they are due
             self._forget_delayed(lambda of, _: of is ledger)
+        if ledger.lanes.parked():  # as would these
+            self._parked = [entry for entry in self._parked if entry[2] is not ledger]
+            heapq.heapify(self._parked)
         running = {loan.lane.key for loan in ledger.lent if loan.lane.key is not None}
         if running:
             self._orphaned_keys.setdefault(partition, set()).update(running)

@@ -337,3 +337,16 @@ def test_outages_are_counted_of_the_next_task_of_a_loan() -> None:
     assert loan.outages == 4
     loan.done = 1
     assert loan.outages == 0
+
+
+def test_a_closed_partition_leaves_no_entry_of_a_task_whose_next_attempt_is_far() -> None:
+    assignment: Assignment[str] = Assignment()
+    for partition in ("stays", "leaves"):
+        assignment.assign(partition, 0)
+        assignment.admit(partition, records(b"a", b"b"), 0.0)
+    for loan in assignment.lend(4):
+        assignment.park(loan, setback(due=86_400.0))
+    assignment.drain("leaves")
+    assignment.close("leaves")
+    assert [ledger is assignment.ledgers["stays"] for _, _, ledger, *_ in assignment._parked] == [True, True]
+    assert assignment.next_wake() == 86_400.0
