@@ -36,17 +36,18 @@ def terms_of(headers: Headers) -> Terms | None:
     if not found:
         return None
     arrives = ARRIVAL in found or JOINED in found
+    followed = THEN in found or (JOIN in found and not arrives)
     try:
         terms = Terms(
             _priority(found[PRIORITY]) if PRIORITY in found else 0,
             _time(NOT_BEFORE, found[NOT_BEFORE]) if NOT_BEFORE in found else -inf,
             _time(EXPIRES, found[EXPIRES]) if EXPIRES in found else inf,
             linked=not LINKS.isdisjoint(found),
-            followed=THEN in found or (JOIN in found and not arrives),
+            followed=followed,
             arrives=arrives,
         )
     except InvalidHeader as error:
-        return Terms(fault=str(error))
+        return Terms(fault=str(error), followed=followed)  # what follows becomes a dead letter as well
     return terms if terms != Terms() else None
 
 

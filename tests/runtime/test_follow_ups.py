@@ -327,3 +327,12 @@ def test_of_a_batch_only_what_was_to_follow_from_a_failed_task_is_a_dead_letter(
     sent = sent_by(app, record(0, SHIP, key=b"x"), record(1, NOTIFY, key=b"y"))
     topics = sorted((each.topic, each.key or b"") for each in sent)
     assert topics == [("next", b"mail"), ("t.dlq", b"parcels"), ("t.dlq", b"x")]
+
+
+@pytest.mark.parametrize("header", [("task-priority", b"high"), ("task-inputs", b"no json")])
+def test_a_task_with_an_unreadable_header_takes_what_follows_with_it(header: tuple[str, bytes]) -> None:
+    sent = sent_by(lambda task: None, record(0, SHIP, headers=[header]))
+    assert [each.headers["dlq-error-type"] for each in sent] == [
+        b"processor.InvalidHeader",
+        b"processor.DependencyFailed",
+    ]
