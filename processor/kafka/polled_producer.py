@@ -284,7 +284,10 @@ class PolledProducer:
             if self._client is None:
                 self._ended.wait(POLL_SECONDS)
             else:
-                self.poll(POLL_SECONDS)
+                try:
+                    self.poll(POLL_SECONDS)
+                except BaseException as error:  # noqa: BLE001  a callback's SystemExit must not end this thread
+                    self._emit(KafkaClientError(code="callback", message=f"{type(error).__name__}: {error}"))
 
     def _poll(self, client: Producer, seconds: float) -> None:
         """Lets the client run callbacks. A callback that raises must not prevent the others."""

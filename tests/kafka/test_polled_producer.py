@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from processor.errors import BrokerError, DeliveryError
 from processor.kafka import polled_producer
 from processor.kafka.config import producer_config
+from processor.kafka.dispatcher import Dispatcher
 from processor.kafka.polled_producer import PolledProducer
 from processor.telemetry.events import Event, KafkaClientError, KafkaProducerFailed
 from tests.conftest import Wired
@@ -287,3 +288,16 @@ def test_a_producer_whose_thread_cannot_be_started_accepts_nothing(monkeypatch: 
         with pytest.raises(DeliveryError, match="no thread can be started for the Kafka client: can't start"):
             producer.open()
     assert producer.close(0) == 0
+
+
+def test_a_callback_that_raises_system_exit_does_not_end_the_thread_that_reports() -> None:
+    config = {"delivery.timeout.ms": "1000", "linger.ms": "0"}
+    with Dispatcher("127.0.0.1:1", "t", value_format="json", kafka_config=config) as dispatcher:
+
+        def leave(_: object) -> None:
+            raise SystemExit(1)
+
+        first = dispatcher.submit("s", 1)
+        first.add_done_callback(leave)
+        assert first.exception(60) is not None
+        assert dispatcher.submit("s", 2).exception(60) is not None  # nobody flushes: the thread reports it
