@@ -192,10 +192,11 @@ class OutputTransactions:
                 except BufferError:
                     self._queue(producer, partial(produce, topic, value, key, **more))
             except KafkaException as caught:
-                if caught.args[0].code() not in TOO_LARGE:
+                error = caught.args[0]
+                if error is self._failed or error.code() not in TOO_LARGE:  # the failure of another output, or of all
                     raise
-                self._failed = caught.args[0]
-                refused[index] = f"{topic}: {reason_of(caught.args[0])}"
+                self._failed = error
+                refused[index] = f"{topic}: {reason_of(error)}"
             except (TypeError, ValueError) as caught:
                 refused[index] = f"{topic}: {caught}"
 

@@ -205,3 +205,58 @@ def test_a_close_ends_the_wait_for_an_outcome(monkeypatch: pytest.MonkeyPatch) -
     transactions.close()
     with pytest.raises(Ended, match="stopped before"):
         transactions.open()
+
+
+class FullClient:
+    """A transactional producer with room for two records. Its broker refuses the record `large`."""
+
+    def __init__(self, kind: object, config: dict[str, Any]) -> None:
+        self._config = config
+        self._queue: list[tuple[bytes, Any]] = []
+
+    def init_transactions(self, seconds: float) -> None: ...
+
+    def begin_transaction(self) -> None: ...
+
+    def abort_transaction(self, seconds: float) -> None:
+        self._queue.clear()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def produce(self, topic: str, value: bytes, key: bytes, headers: object = None, on_delivery: Any = None) -> None:
+        if len(self._queue) == 2:
+            raise BufferError
+        self._queue.append((value, on_delivery or self._config["on_delivery"]))
+
+    def poll(self, seconds: float) -> None:
+        queued, self._queue = self._queue, []
+        for value, report in queued:
+            error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE) if value == b"large" else None
+            report(error, Refused(value))
+
+
+class Refused:
+    """A message of a delivery report."""
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def topic(self) -> str:
+        return "r"
+
+    def key(self) -> bytes:
+        return b"k"
+
+    def value(self) -> bytes:
+        return self._value
+
+
+def test_outputs_that_wait_for_room_behind_a_refused_one_are_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "open_client", FullClient)
+    transactions = OutputTransactions(Settings(topics=("t",), group="g"), None, lambda event: None)
+    outputs = [OutputRecord("r", b"k", value, []) for value in (b"large", *(b"%d" % n for n in range(8)))]
+    metadata: Any = b""
+    with pytest.raises(Aborted) as aborted:
+        transactions.commit(Transaction(outputs, [], metadata))
+    assert set(aborted.value.refused) == {0}
