@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from time import monotonic
 from typing import NamedTuple
 
@@ -326,13 +327,18 @@ class Consumer:
         return ExitStatus(exit_code, recycling and not finished, finished)
 
     def _leave(self) -> None:
-        self._reports.emit()
-        self._departure.leave(for_good=self._stopping.for_good)
-        self._sink.close(0.0 if self._stopping.at_once else SINK_CLOSE_SECONDS)
+        """Leave the group, and close everything after that, in this order. An error of one step skips none."""
+        at_once = self._stopping.at_once
+        with ExitStack() as steps:
+            steps.callback(self._end_threads)
+            steps.callback(self._close_lifespan, LIFESPAN_HASTY_SECONDS if at_once else LIFESPAN_CLOSE_SECONDS)
+            steps.callback(self._sink.close, 0.0 if at_once else SINK_CLOSE_SECONDS)
+            self._reports.emit()
+            self._departure.leave(for_good=self._stopping.for_good)
+
+    def _close_lifespan(self, least: float) -> None:
         if self._lifespan is not None:
-            least = LIFESPAN_HASTY_SECONDS if self._stopping.at_once else LIFESPAN_CLOSE_SECONDS
             self._lifespan.close(max(least, self._departure.seconds_left))
-        self._end_threads()
 
     def _end_threads(self) -> None:
         if self._map_log is not None:

@@ -317,3 +317,32 @@ def test_the_lifespan_closes_after_the_tasks_that_ran_at_the_stop() -> None:
         gate.open()
         assert run.wait().exit_code == 0
     assert seen == [0]
+
+
+def test_the_second_half_runs_even_if_the_client_fails_while_it_leaves_the_group(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[object] = []
+    run = RunningConsumer(application("plain", "plain", seen))
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("the client failed")
+
+    monkeypatch.setattr(run.source, "close", fail)
+    run.push(FakeRecord(0, b"s"))
+    errors: list[str] = []
+
+    def process() -> None:
+        try:
+            run.consumer.run()
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=process)
+    thread.start()
+    until(lambda: run.commit_point() == 1)
+    run.consumer.request_stop("test")
+    thread.join(60)
+    assert errors == ["the client failed"]
+    assert seen[-1] == "closed"
+    assert run.consumer._desk.lending._closed
