@@ -87,7 +87,11 @@ class Membership:
 
     def on_assign(self, starts: Sequence[Start]) -> None:
         """Begins partitions that the group has assigned to this consumer."""
-        self._desk.lease.renew(self._drain.keeper.tick())
+        # Between two loops, the client may have waited for offsets, or the process may have been suspended. The
+        # assignment may be older than that, and prove nothing about now.
+        asked_at = self._drain.keeper.last_loop_at
+        self._drain.keeper.tick()
+        self._desk.lease.renew(asked_at)
         self.has_joined = self.in_group = True
         self._desk.counts.rebalances += 1
         settled_ahead = 0

@@ -16,6 +16,7 @@ import pytest
 from processor.engine import lease
 from processor.engine.lease import LEASE_SHARE
 from processor.handlers.task import Task
+from processor.runtime import lease_keeper
 from processor.telemetry.events import ConsumerLeaseLapsed, ConsumerLeaseRenewed
 from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.running import RunningConsumer
@@ -148,3 +149,16 @@ def test_a_process_that_lost_its_partitions_while_suspended_starts_none_of_their
     assert consumer.source.happens(sleep_and_lose).wait(60)
     consumer.source.refusal = None
     assert len(consumer.begun) == seen[0]
+
+
+def test_an_assignment_that_the_client_delivers_late_grants_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client asked for it before the poller's thread stood still, and the member may have been evicted since."""
+    clock = [1000.0]
+    monkeypatch.setattr(lease_keeper, "monotonic", lambda: clock[0])
+    consumer = RunningConsumer(lambda task: None).consumer
+    membership, held = consumer._membership, consumer._desk.lease
+    membership.on_assign([])
+    assert held.holds(clock[0])
+    clock[0] += 60.0
+    membership.on_assign([])
+    assert not held.holds(clock[0])
