@@ -1,17 +1,19 @@
-# make demo     see it work: needs Python 3.11 or newer and nothing else
-# make test     every test; tests/support/broker.py tells where a real Kafka comes from
-# make test-monitoring  the shipped monitoring on a real collector and store, built by Go once (4 minutes)
-# make test-image  the image, built by buildah and run as a container; as root, with Debian's buildah and mmdebstrap (2 minutes)
-# make test-cluster  the chart in a control plane of Kubernetes, built by Go once (8 minutes)
-# make quick    the tests that need no server
-# make lint     what the tools have to say
-# make wheel    the distribution session-processor as a wheel, in dist/; DIST=/another/folder; PURE=1 compiles nothing to C
-# make test-compiled  the compiled wheel, installed by itself: tests of the engine and of delivery; needs a C compiler (3 minutes)
-# make bench    how fast it is, beside others; QUICK=1 to try it, ROWS="nothing 1ms" ARMS="consume processor" ROUNDS=3
-#               ENGINE=compiled measures the compiled wheel; the same for make bench-sweeps
-# make bench-sweeps   how cost grows, one thing varied at a time; make bench-page puts the last results into docs/PERFORMANCE.md
-# make chaos    ten minutes of faults on a real Kafka, and what came of them; MINUTES=60 SEED=7 ONLY="kill the broker"
-# make clean    what was made here, but for the downloads in .cache
+# make demo     run the demo; needs only Python 3.11 or newer
+# make kafka    run a real Kafka until Ctrl-C, with Java 17 and Maven or with Docker; TOPICS="orders:12 events"
+# make test     run every test; Kafka comes from Java and Maven, from Docker, or from PROCESSOR_TEST_BOOTSTRAP_SERVERS
+# make test-monitoring  test the shipped monitoring on a real collector and store, built once by Go (4 minutes)
+# make test-image  build the image with buildah and run it; as root, with Debian's buildah and mmdebstrap (2 minutes)
+# make test-cluster  test the chart in a control plane of Kubernetes, built once by Go (8 minutes)
+# make quick    run the tests that need no server
+# make lint     run ruff, mypy and import-linter
+# make wheel    build the distribution session-processor as a wheel in dist/; DIST=/another/folder; PURE=1 compiles nothing to C
+# make test-compiled  test the engine and delivery on the compiled wheel, installed by itself; needs a C compiler (3 minutes)
+# make bench    measure throughput and latency, and compare; QUICK=1 to try it, ROWS="nothing 1ms" ARMS="consume processor" ROUNDS=3
+#               ENGINE=compiled measures the compiled wheel, also for make bench-sweeps
+# make bench-sweeps   measure how costs grow, one parameter at a time
+# make bench-page     write the last results of both into docs/PERFORMANCE.md
+# make chaos    inject faults on a real Kafka for ten minutes, and report the results; MINUTES=60 SEED=7 ONLY="kill the broker"
+# make clean    delete everything that was made here except the downloads in .cache
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -25,7 +27,7 @@ COMPILED_BENCH := .bench/compiled
 COMPILED_TOOLS := hypothesis jsonschema psutil pytest pytest-timeout pytest-xdist
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test prepare-compiled test-compiled test-monitoring test-image test-cluster quick lint wheel bench bench-sweeps bench-page clean
+.PHONY: help demo kafka test prepare-compiled test-compiled test-monitoring test-image test-cluster quick lint wheel bench bench-sweeps bench-page chaos clean
 .DEFAULT_GOAL := help
 
 help:
@@ -34,10 +36,12 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/processor demo
 
-# The engine first and by itself: it is to be covered to its last branch by its own tests, not by chance from elsewhere. They
-# only compute, in two processes. The others mostly wait, for processes to start, sessions to expire and servers to come back:
-# three processes run them, each with a broker of its own. A file's tests stay in one process, so that they share what the
-# file builds.
+kafka: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.support.run_broker $(or $(TOPICS),orders)
+
+# The engine's tests run first and alone, since they must cover every branch of it by themselves. They only compute, so two
+# processes run them. The other tests mostly wait: for processes to start, sessions to expire and servers to return. Three
+# processes run them, each with its own broker. The tests of a file stay in one process and share what the file builds.
 test: $(VENV)/.installed-dev
 	@status=0; set -x; rm -f .coverage .coverage.*; \
 	  $(BIN)/coverage run --rcfile=tests/engine/coverage.ini -m pytest tests/engine --numprocesses=2 --durations=10 || status=1; \
@@ -52,8 +56,8 @@ test-monitoring: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.support.go_tools $(BUILD_SECONDS)
 	PROCESSOR_TEST_MONITORING=1 $(BIN)/python -m pytest tests/monitoring --durations=15
 
-# The compiled wheel, installed by itself with the tests' tools, in the folder COMPILED. It lies outside of the checkout, so
-# that nothing but the wheel can be imported as `processor`.
+# Installs the compiled wheel and the tools of the tests into the folder COMPILED. It is outside the checkout, so that only
+# the wheel can be imported as `processor`.
 prepare-compiled: $(VENV)/.installed-dev
 	@if $(BIN)/python -m tests.support.c_compiler 'the compiled engine is not built'; then set -ex; \
 	  $(MAKE) --no-print-directory wheel DIST='$(COMPILED)/dist'; \
@@ -62,8 +66,8 @@ prepare-compiled: $(VENV)/.installed-dev
 	    '$(COMPILED)'/dist/*.whl $(COMPILED_TOOLS); \
 	  touch '$(COMPILED)/prepared'; fi
 
-# COMPILED names a folder that `prepare-compiled` has filled from the same source; without it a new one is filled. State
-# machines, whose test is called runTest, take long, and run as Python.
+# COMPILED is a folder that `prepare-compiled` has filled from the same source. Without it, a new folder is filled. State
+# machines, whose test is called runTest, take long and are tested on the Python engine only.
 test-compiled: $(VENV)/.installed-dev
 	@if $(BIN)/python -m tests.support.c_compiler 'skipped, the compiled engine is not tested'; then set -ex; \
 	  bare='$(COMPILED)'; if [ ! -e "$$bare/prepared" ]; then \
@@ -89,12 +93,12 @@ lint: $(VENV)/.installed-dev
 	@status=0; for tool in "ruff check" "ruff format --check" mypy lint-imports; do \
 	  echo "$(BIN)/$$tool"; $(BIN)/$$tool || status=1; done; exit $$status
 
-# pip builds in an environment of its own; the variables pin what it installs there, for older and newer versions of pip.
+# pip builds in an isolated environment. The variables pin what it installs there, for older and newer versions of pip.
 WHEEL = PIP_CONSTRAINT='$(CURDIR)/constraints.txt' PIP_BUILD_CONSTRAINT='$(CURDIR)/constraints.txt' \
   $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir '$(DIST)'
 
-# The engine is compiled where that is possible, in a copy: the compiler leaves its files beside the sources, and an
-# editable installation would import them.
+# The engine is compiled if a C compiler is installed. This happens in a copy: the compiler writes its files beside the
+# sources, and an editable installation would import them.
 wheel: $(BIN)/python
 	@if [ -z '$(PURE)' ] && $(BIN)/python -m tests.support.c_compiler 'the engine of this wheel is not compiled'; then \
 	  copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && \
@@ -103,7 +107,7 @@ wheel: $(BIN)/python
 	else $(WHEEL) .; fi
 	@ls '$(DIST)'/session_processor-*.whl
 
-# What is measured: the checkout, or the compiled wheel in a folder where nothing else can be imported as `processor`.
+# The benchmark measures the checkout, or the compiled wheel in a folder where only the wheel can be imported as `processor`.
 MEASURED := $(if $(filter compiled,$(ENGINE)),$(COMPILED_BENCH)/prepared,$(VENV)/.installed-bench)
 MEASURE := $(if $(filter compiled,$(ENGINE)),cd $(COMPILED_BENCH) && venv/bin/python,$(BIN)/python)
 
@@ -128,7 +132,7 @@ chaos: $(VENV)/.installed-dev
 clean:
 	rm -rf $(VENV) .venv-bench .bench dist .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-# A stamp a kind of installation, so that a second call installs nothing; new dependencies make it stale.
+# Each kind of installation has a stamp file, so that a second call installs nothing. New dependencies make it stale.
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	$(INSTALL) --editable .
 	@touch $@
@@ -141,8 +145,8 @@ $(VENV)/.installed-bench: $(BIN)/python pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[bench]'
 	@touch $@ $(VENV)/.installed
 
-# The link to the interpreter is as old as the interpreter: what counts is that it is there.
+# This rule has no prerequisites: the link has the date of the interpreter, so only its existence is checked.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "processor needs Python 3.11 or newer, and '$(PYTHON)' is not: make PYTHON=/path/to/python3" >&2; exit 2; }
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 2; }  # half of one would pass for a whole one next time
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 2; }  # otherwise the next call would take an incomplete one as complete

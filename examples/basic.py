@@ -1,11 +1,12 @@
-"""A minimal handler. Run it with
+"""A minimal handler, for a Kafka that has the topic `orders`. `docker compose up --detach kafka topics` starts one at
+localhost:9092; `make kafka` starts one without Docker, and prints its address. Run the handler with
 
-    processor run examples.basic:greet -b localhost:9092 -t greetings -g greeters --value-format json
+    processor run examples.basic:greet -b localhost:9092 -t orders -g greeters --value-format json
 
 and produce tasks from another terminal, one JSON object per line:
 
     echo '{"session_id": "anna", "payload": {"name": "Anna"}}' |
-        processor produce -b localhost:9092 -t greetings --value-format json
+        processor produce -b localhost:9092 -t orders --value-format json
 
 The tasks of one session run one at a time, in the order in which they were produced. Sessions run in parallel.
 """

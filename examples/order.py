@@ -2,6 +2,8 @@
 
 The session of each task is the resource that only one task may use at a time: the article, the customer, the warehouse.
 
+The topic `orders` must exist: `make kafka` and docker-compose.yml create it.
+
     processor run examples.order:app -b localhost:9092 -t orders -g shop --value-format json
     python examples/order.py localhost:9092 --orders 3
 

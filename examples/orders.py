@@ -1,5 +1,7 @@
 """Orders in Avro, read as a dataclass, whichever compatible schema they were written with.
 
+The topic `orders` must exist: `make kafka` and docker-compose.yml create it.
+
     processor schema sample --schemas examples/schemas -n 10 | processor produce -t orders
     processor run examples.orders:app -t orders -g shop --schemas examples/schemas
 
@@ -33,5 +35,7 @@ def take(task: Task[Order]) -> str:
     order = task.payload
     if order.total < 0:
         raise Reject(f"order {order.id} has a total of {order.total}")
-    print(f"{task.session_id}: order {order.id} for {order.total} €, {', '.join(order.tags) or 'no tags'}")
+    tags = ", ".join(order.tags) or "no tags"
+    # In one piece: `print` writes the line's end by itself, and the text of another thread may come before it.
+    print(f"{task.session_id}: order {order.id} for {order.total} €, {tags}\n", end="", flush=True)
     return order.id

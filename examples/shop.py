@@ -1,5 +1,7 @@
 """A shop with slow and failing tasks, to try out monitoring. docker-compose.yml runs both parts.
 
+To run them by hand, start a Kafka that has the topic `orders`, such as that of `make kafka`:
+
     processor run examples.shop:app -b localhost:9092 -t orders -g shop --value-format json
     python examples/shop.py localhost:9092 --rate 100        produces orders until Ctrl-C
 

@@ -1,4 +1,4 @@
-"""Fixtures for every test: a real broker, topics and groups with names of their own, the command line as a child."""
+"""Fixtures for all tests: a real broker, topics and groups with unique names, and `processor run` as a child."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ from tests.support.stalls import Stalls
 from tests.support.wire import Wire, through_a_wire
 
 REQUIRE_BROKER = "PROCESSOR_TEST_REQUIRE_BROKER"
-"""Set to 1, a test that finds no broker fails instead of being skipped."""
+"""If this is 1, a test that finds no broker fails instead of being skipped."""
 
 NEED_A_BROKER = {"broker", "own_broker", "wired", "guarded", "topic", "admin", "produce"}
 NEED_A_REGISTRY = {"registry_server"}
 TOGETHER = ("registry_server", "guarded", "wired")
-"""Servers that are dear to start: where tests run in several processes, one of them runs all that need the same."""
+"""Servers that start slowly. If tests run in several processes, all tests with the same server run in one of them."""
 
-# A run that others look at must not fail by chance alone; at the keyboard chance is what finds new faults.
+# A run in CI must not fail by chance. On a developer's machine, random examples find new faults.
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
 MISSED_SOON = {"group.consumer.session.timeout.ms": "8000", "group.consumer.heartbeat.interval.ms": "1500"}
-"""With KIP-848 the broker alone says how long a member may be silent; with the classic protocol the client. A heartbeat
-that takes longer than its interval is given up by the client, see docs/RELIABILITY.md: the interval is a second longer
-than what a slow wire adds. The session is longer than what a consumer takes it for."""
+"""With KIP-848, the broker sets how long a member may be silent; with the classic protocol, the client does. The client
+abandons a heartbeat that takes longer than its interval, see docs/RELIABILITY.md, so the interval is a second longer
+than the delay of a slow wire. The session timeout is longer than the one that a consumer assumes."""
 
 FAILED = pytest.StashKey[bool]()
-"""Whether the test itself has failed, for the fixtures that it leaves."""
+"""Whether the test itself has failed. Fixtures read it when they are torn down."""
 
 
 class MakeTopic(Protocol):
-    """Makes a topic and returns its name, which is unique."""
+    """Creates a topic with a unique name, and returns the name."""
 
     def __call__(self, partitions: int = 4, **config: object) -> str: ...
 
 
 class MakeBroker(Protocol):
-    """Starts a broker of the test's own, which the test may kill; it is gone after the test."""
+    """Starts a broker for one test, which the test may kill. The broker is deleted after the test."""
 
     def __call__(
         self,
@@ -66,7 +66,7 @@ class MakeBroker(Protocol):
 
 
 class Produce(Protocol):
-    """Produces (key, value[, headers]) to a topic, waits for all, and returns (partition, offset) of each."""
+    """Produces (key, value[, headers]) to a topic, waits for delivery, and returns (partition, offset) of each."""
 
     def __call__(
         self,
@@ -80,21 +80,21 @@ class Produce(Protocol):
 
 
 class Wired(NamedTuple):
-    """A broker, and the wire over which a fleet reaches it; the test itself takes the direct way."""
+    """A broker, and the wire through which a fleet reaches it. The test itself connects directly."""
 
     broker: Broker
     wire: Wire
 
 
 def pytest_configure() -> None:
-    """A run in the background may have been started with SIGINT ignored; its children must not inherit that."""
+    """Restores SIGINT: a shell starts background jobs with SIGINT ignored, and children must not inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Tells the fixtures how the test has ended."""
+    """Records for the fixtures whether the test has failed."""
     report = yield
     if report.when == "call":
         item.stash[FAILED] = report.failed
@@ -102,7 +102,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what needs a server, so that `-m "not broker and not registry"` is the quick run, and what shares one."""
+    """Marks the tests that need a server, for `-m "not broker and not registry"`, and groups those that share one."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if NEED_A_BROKER & fixtures:
@@ -114,7 +114,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Fetches what the servers need before the first test: no test's own time should pay for a download."""
+    """Downloads the servers before the first test, so that no download counts towards the time limit of a test."""
     if session.config.option.collectonly:
         return
     for marker, server in (("broker", kafka_jars), ("registry", registry_server_of)):
@@ -123,27 +123,27 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 server.fetch()
             except kafka_jars.FetchError as error:
                 raise pytest.UsageError(str(error)) from None
-    with suppress(kafka_jars.FetchError):  # the tests that need it say so
+    with suppress(kafka_jars.FetchError):  # the tests that need an old version report the failure
         for version in _old_versions(session.items) if kafka_jars.available() else ():
             kafka_jars.fetch(version)
 
 
 def _old_versions(items: list[pytest.Item]) -> set[str]:
-    """Return the older releases of Kafka that tests have as a parameter."""
+    """Return the older releases of Kafka that are parameters of tests."""
     given = [item.callspec.params for item in items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
     return {version for version in kafka_jars.OLD_VERSIONS if version in [each.get("version") for each in given]}
 
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[Broker]:
-    """The broker that the whole run shares; no test may stop it."""
+    """The broker that all tests share. No test may stop it."""
     with running_broker() as shared:
         yield shared
 
 
 @pytest.fixture
 def own_broker() -> Iterator[MakeBroker]:
-    """Makes brokers that the test may kill, pause and restart; `properties` are server properties of its own."""
+    """Starts brokers that the test may kill, pause and restart; `properties` are additional server properties."""
     with ExitStack() as stack:
 
         def make(
@@ -158,7 +158,7 @@ def own_broker() -> Iterator[MakeBroker]:
 
 @pytest.fixture(scope="session")
 def registry_server() -> Iterator[RegistryServer]:
-    """The schema registry that the whole run shares; a `RegistryGate` before it may be shut."""
+    """The schema registry that all tests share. A test can block access with a `RegistryGate` in front of it."""
     if not registry_server_of.available():
         without("no schema registry for this test: install Java 17+ and Maven")
     with RegistryServer() as shared:
@@ -173,7 +173,7 @@ def admin(broker: Broker) -> AdminClient:
 
 @pytest.fixture
 def topic(broker: Broker, admin: AdminClient, request: pytest.FixtureRequest) -> Iterator[MakeTopic]:
-    """Makes topics on the shared broker: `topic(partitions=4, cleanup_policy="compact")` returns a unique name."""
+    """Creates topics on the shared broker: `topic(partitions=4, cleanup_policy="compact")` returns a unique name."""
     made: list[str] = []
 
     def make(partitions: int = 4, **config: object) -> str:
@@ -181,21 +181,21 @@ def topic(broker: Broker, admin: AdminClient, request: pytest.FixtureRequest) ->
         return cluster.create_topic(broker.bootstrap_servers, made[-1], partitions, **config)
 
     yield make
-    if made and isinstance(broker, GivenBroker):  # one of our own takes its topics with it
+    if made and isinstance(broker, GivenBroker):  # a broker that the tests started is deleted with its topics
         for deleted in admin.delete_topics(made).values():
             deleted.exception(cluster.SECONDS)
 
 
 @pytest.fixture
 def stalls() -> Iterator[Stalls]:
-    """Observes for how long the machine stands still during the test."""
+    """Measures for how long the machine stalls during the test."""
     with Stalls() as observed:
         yield observed
 
 
 @pytest.fixture
 def group(request: pytest.FixtureRequest) -> str:
-    """The name of a consumer group that no other test uses."""
+    """A name for a consumer group that no other test uses."""
     return _unique_name(request)
 
 
@@ -218,7 +218,7 @@ def produce(broker: Broker) -> Produce:
 
 @pytest.fixture
 def start_fleet(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Fleet]]:
-    """Starts `processor run` as a child, see `Fleet`; whatever still runs after the test is killed."""
+    """Starts `processor run` as a child process, see `Fleet`. Processes that still run after the test are killed."""
     fleets: list[Fleet] = []
     with ExitStack() as stack:
 
@@ -236,13 +236,13 @@ def start_fleet(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Call
 def scenario(
     broker: Broker, topic: MakeTopic, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
 ) -> MakeScenario:
-    """What most tests against a broker begin with: `scenario(partitions=4, **topic_config)`."""
+    """Creates what most tests with a broker need: `scenario(partitions=4, **topic_config)`."""
     return lambda partitions=4, **config: Scenario(broker, topic(partitions, **config), group, tmp_path, start_fleet)
 
 
 @pytest.fixture(scope="session")
 def wired() -> Iterator[Wired]:
-    """One for the whole run: a test leaves the wire whole."""
+    """A broker behind a wire, which all tests share. Each test must leave the wire intact."""
     wire_port, direct_port = free_ports(2)
     properties = {**through_a_wire(wire_port, direct_port), **MISSED_SOON, **STAYS}
     with running_broker(properties, own=True) as behind:
@@ -253,7 +253,7 @@ def wired() -> Iterator[Wired]:
 
 @pytest.fixture
 def wired_scenario(wired: Wired, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]) -> MakeScenario:
-    """A scenario whose fleets come over the wire."""
+    """A scenario whose fleets connect through the wire."""
 
     def make(partitions: int = 4, **config: object) -> Scenario:
         topic = cluster.create_topic(wired.broker.bootstrap_servers, group, partitions, **config)
@@ -270,7 +270,7 @@ def running_broker(
     own: bool = False,
     version: str = kafka_jars.KAFKA_VERSION,
 ) -> Iterator[Broker]:
-    """A broker inside the `with`; where none can be had the test is skipped, or fails if it must not be."""
+    """Runs a broker inside the `with`. Without one, the test is skipped, or fails if `REQUIRE_BROKER` is set."""
     with ExitStack() as stack:
         try:
             broker = stack.enter_context(choose_broker(properties, client, own=own, version=version))
@@ -280,7 +280,7 @@ def running_broker(
 
 
 def without(told: str) -> NoReturn:
-    """Skips a test that cannot have what it needs, or lets it fail if it must not be skipped."""
+    """Skips a test whose requirement is missing, or fails it if it must not be skipped."""
     if os.environ.get(REQUIRE_BROKER) == "1":
         pytest.fail(told, pytrace=False)
     pytest.skip(told)

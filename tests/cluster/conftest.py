@@ -1,4 +1,4 @@
-"""One control plane for all of these tests: each has a namespace of its own."""
+"""One control plane for all tests of this folder. Each test has its own namespace."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.parts import PARTS
 
 CLUSTER = "PROCESSOR_TEST_CLUSTER"
-"""Set to 1 by `make test-cluster`: building the control plane takes minutes where it has not been built before."""
+"""`make test-cluster` sets it to 1. The first build of the control plane takes minutes."""
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane; skips where it is not wanted or cannot be had."""
+    """A control plane. Skips the test if none is wanted, or if it has not been built."""
     if os.environ.get(CLUSTER) != "1":
         pytest.skip(f"needs a control plane, which takes minutes to build: {CLUSTER}=1 or make test-cluster")
     if missing := [part.name for part in PARTS if not part.path.exists()]:

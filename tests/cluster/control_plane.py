@@ -21,12 +21,12 @@ from tests.support.monitoring import Program
 from tests.support.until import until
 
 SECONDS: Final = 120.0
-"""For anything that the control plane does by itself; on an idle machine it takes less than ten."""
+"""The time limit for each step of the control plane. On an idle machine, a step takes less than ten seconds."""
 
 NODES: Final = ("node-a", "node-b", "node-c")
 
 STRICT: Final = "fieldValidation=Strict"
-"""A field that the definition of a resource does not know is an error."""
+"""The API server rejects fields that the resource's definition does not have."""
 
 
 class ApiError(Exception):
@@ -39,7 +39,7 @@ class ApiError(Exception):
 
 
 class Api:
-    """The API server, as an administrator."""
+    """A client of the API server, with an administrator's rights."""
 
     def __init__(self, url: str, context: ssl.SSLContext) -> None:
         self._url = url
@@ -73,20 +73,20 @@ class Api:
         return json.loads(text) if text.startswith(b"{") else text.decode()
 
     def get(self, path: str) -> Any:
-        """Return what is there."""
+        """Return the resource, or the list of resources, at the path."""
         return self.call("GET", path)
 
     def create(self, resource: Mapping[str, Any], namespace: str = "", dry: bool = False) -> Any:
-        """Create a resource, strictly; with `dry` only have it validated and admitted."""
+        """Create a resource, with strict validation. With `dry`, the server only validates and admits it."""
         query = f"?{STRICT}&dryRun=All" if dry else f"?{STRICT}"
         return self.call("POST", self.path(resource["apiVersion"], resource["kind"], namespace) + query, resource)
 
     def patch(self, path: str, body: Any) -> Any:
-        """Merge `body` into what is there."""
+        """Merge `body` into the resource at the path."""
         return self.call("PATCH", path, body, "application/merge-patch+json")
 
     def path(self, version: str, kind: str, namespace: str = "") -> str:
-        """Return where resources of a kind are."""
+        """Return the path of the resources of a kind."""
         if (version, kind) not in self._paths:
             prefix = f"/api/{version}" if "/" not in version else f"/apis/{version}"
             for found in self.get(prefix)["resources"]:
@@ -100,7 +100,7 @@ class ControlPlane:
     """etcd, API server, controller manager, scheduler and simulated nodes, running inside the context.
 
     Args:
-        folder: an empty one, for data, certificates and logs.
+        folder: an empty folder for data, certificates and logs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -131,7 +131,7 @@ class ControlPlane:
         until(lambda: self._is_ready(api_server), "the API server is ready", SECONDS, 0.1)
         common = [f"--kubeconfig={self.kubeconfig}", "--leader-elect=false", "--bind-address=127.0.0.1"]
         common += [f"--cert-dir={self._folder}", "--authentication-skip-lookup", "--authorization-always-allow-paths=*"]
-        # Simulated nodes do not renew their leases here: for the length of the tests none counts as lost.
+        # Simulated nodes do not renew their leases. With this grace period, none counts as lost during the tests.
         own = [f"--service-account-private-key-file={self._folder / 'accounts.key'}", "--node-monitor-grace-period=2h"]
         programs.enter_context(
             self._part("kube-controller-manager", manager, [*common, *own, f"--secure-port={manager}"])
@@ -156,7 +156,7 @@ class ControlPlane:
             return False
 
     def _prepare(self) -> None:
-        """What a cluster has before the chart comes: nodes, a priority class, and the operators' definitions."""
+        """Create what the chart expects in a cluster: nodes, a priority class, and the operators' definitions."""
         for name in NODES:
             self.api.create(_node(name))
         self.api.create(
@@ -172,7 +172,7 @@ class ControlPlane:
         return all({"Ready", "Established"} & conditions(thing) for thing in things)
 
     def namespace(self, name: str) -> None:
-        """Create a namespace whose pods have to fulfil the standard "restricted"."""
+        """Create a namespace whose pods must meet the security standard "restricted"."""
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         self.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
 
@@ -200,7 +200,7 @@ def _api_server(folder: Path, authority: Authority, store: int, port: int) -> li
     return [
         f"--etcd-servers=http://127.0.0.1:{store}",
         "--bind-address=127.0.0.1",
-        "--advertise-address=10.0.0.2",  # not on loopback, as it demands; nothing connects there
+        "--advertise-address=10.0.0.2",  # it rejects loopback addresses; nothing connects to this one
         "--endpoint-reconciler-type=none",
         f"--secure-port={port}",
         f"--cert-dir={folder}",

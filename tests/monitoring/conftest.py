@@ -1,4 +1,4 @@
-"""One store and one collector for all of these tests: each has a consumer group of its own."""
+"""One collector and one store for all tests of this folder. Each test has its own consumer group."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.kafka_jars import PROJECT
 from tests.support.monitoring import LogStore, Program, Store
 
 MONITORING = "PROCESSOR_TEST_MONITORING"
-"""Set to 1 by `make test-monitoring`: building the collector takes minutes where it has not been built before."""
+"""`make test-monitoring` sets it to 1. The first build of the collector takes minutes."""
 
 CONFIG = PROJECT / "deploy" / "monitoring" / "otel-collector.yaml"
 
@@ -34,14 +34,14 @@ class Pipeline(NamedTuple):
     """The programs that a fleet's log passes through."""
 
     logs: Path
-    """Every `*.jsonl` below it is read."""
+    """The folder whose `*.jsonl` files are read, with all its subfolders."""
     store: Store
     log_store: LogStore
 
 
 @pytest.fixture(scope="session")
 def tools() -> None:
-    """The programs. Skips the test if they are not asked for, or cannot be built."""
+    """Skips the test if the programs are not wanted, or have not been built."""
     if os.environ.get(MONITORING) != "1":
         pytest.skip(
             f"needs a collector and a store, which take minutes to build: {MONITORING}=1 or make test-monitoring"
@@ -52,7 +52,7 @@ def tools() -> None:
 
 @pytest.fixture(scope="session")
 def pipeline(tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    """Collector and stores, as shipped except for the collector's poll interval."""
+    """The collector and the stores, with the shipped configuration except for the collector's poll interval."""
     folder = tmp_path_factory.getbasetemp()
     own = tmp_path_factory.mktemp("monitoring")
     (port,) = free_ports(1)

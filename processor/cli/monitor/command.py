@@ -66,7 +66,7 @@ def monitor(
     and a summary at the end. Ctrl-C ends it, as does the end of standard input.
     A page (--serve) is read-only, has no login, and stays until Ctrl-C.
 
-    kubectl logs -f --prefix -l app=shop | processor monitor
+    kubectl logs -f --prefix -l app.kubernetes.io/instance=shop --max-log-requests 20 | processor monitor
     """
     stats, watch = ReadStats(), Watch(window)
     if once and serve is not None:
