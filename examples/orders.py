@@ -36,6 +36,6 @@ def take(task: Task[Order]) -> str:
     if order.total < 0:
         raise Reject(f"order {order.id} has a total of {order.total}")
     tags = ", ".join(order.tags) or "no tags"
-    # In one piece: `print` writes the line's end by itself, and the text of another thread may come before it.
+    # One write: `print` adds the line's end in a second one, and another thread may write in between.
     print(f"{task.session_id}: order {order.id} for {order.total} €, {tags}\n", end="", flush=True)
     return order.id

@@ -39,7 +39,7 @@ def test_a_program_sends_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
         (record,) = cluster.read_all(broker.bootstrap_servers, "tasks")
     headers: dict[str, Any] = dict(record.headers() or ())
     branches, ship = read_plan(headers["task-then"])
-    assert (record.key(), headers["task-id"], ship.key) == (b"order-7", b"order-7", "customer-17")
+    assert (record.key(), headers["task-id"], ship.key) == (b"order-8", b"order-8", "customer-17")
     assert [branch[0].key for branch in branches.group or ()] == ["article-5", "customer-17", "warehouse-2"]
     assert branches.expires_in == 86_400.0
 
@@ -64,7 +64,7 @@ def test_a_line_is_a_group(tmp_path: Path) -> None:
     assert isinstance(given, Group)
     headers = dict(group_headers(given, codec_for("json")))
     branches, ship = read_plan(headers["task-then"])
-    assert (headers["task-id"], len(branches.group or ()), ship.key) == (b"order-7", 2, "customer-17")
+    assert (headers["task-id"], len(branches.group or ()), ship.key) == (b"order-8", 2, "customer-17")
 
 
 def test_the_test_of_a_chain_passes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,23 @@ def test_the_broker_dies_with_the_test_run(tmp_path: Path) -> None:
     run.kill()
     run.wait()
     until(lambda: not broker.is_running() or broker.status() == psutil.STATUS_ZOMBIE, "the broker ends with the run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_broker_for_development_has_its_topics_and_leaves_nothing_behind(number: int, tmp_path: Path) -> None:
+    if not kafka_jars.available():
+        pytest.skip("needs Java")
+    command = [sys.executable, "-m", "tests.support.run_broker", "orders:2", "events"]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=PROJECT, env=env, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        name, _, address = run.stdout.readline().strip().partition("=")
+        assert name == "PROCESSOR_BOOTSTRAP_SERVERS"
+        topics = cluster.admin_of(address).list_topics(timeout=cluster.SECONDS).topics
+        run.send_signal(number)
+        assert run.wait(cluster.SECONDS) == 0
+    assert (len(topics["orders"].partitions), len(topics["events"].partitions)) == (2, 4)
+    assert list(tmp_path.glob("processor-broker-*")) == []
 
 
 def test_where_nothing_can_run_a_broker_one_message_names_the_three_ways(monkeypatch: pytest.MonkeyPatch) -> None:
