@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -40,7 +41,8 @@ def decode(
     """
     from processor.codec.anatomy import record_fields  # not at the top, to keep --help fast
 
-    place = PLACE.fullmatch(source) if not Path(source).exists() else None
+    is_file = os.path.exists(source)  # noqa: PTH110 — Path.exists raises for a name that is too long
+    place = None if is_file else PLACE.fullmatch(source)
     record = _record(connection, place) if place else _Bytes(_read(source))
     anatomy = _anatomy(values, record)
     typer.echo(anatomy.json(record_fields(record) if place else None).decode())

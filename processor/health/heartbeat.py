@@ -258,7 +258,8 @@ def fleet_heartbeats(file: str | None, state: Callable[[], Heartbeat], emit: Emi
 
 def _check(files: Sequence[Path], heartbeat: Heartbeat) -> None:
     for file in files:
-        if file.exists() and not file.is_file():
+        # `Path.exists` raises for a name that is too long; that it cannot be written is found below
+        if os.path.exists(file) and not file.is_file():  # noqa: PTH110
             raise LoadError(f"--heartbeat-file {str(file)!r} is not a regular file: give the path of a separate file")
     for file in files:
         try:

@@ -1,8 +1,8 @@
 """How record values are encoded: the format, the schemas, and the schema registry."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 from msgspec.structs import fields as fields_of_struct
@@ -15,7 +15,8 @@ from processor.registry_settings import RegistrySettings, SubjectNameStrategy
 
 
 def _no_folder(folder: str) -> str | None:
-    return None if Path(folder).is_dir() else f"{str(folder)!r} is not a folder"
+    is_folder = os.path.isdir(folder)  # noqa: PTH112 — Path.is_dir raises for a name that is too long
+    return None if is_folder else f"{str(folder)!r} is not a folder"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

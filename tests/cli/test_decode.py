@@ -250,3 +250,23 @@ def test_the_sample_value_is_what_fastavro_writes(order: bytes) -> None:
     schema = fastavro.parse_schema(ORDER)
     datum: Any = fastavro.schemaless_reader(BytesIO(DATUM + b"\x00\x00"), schema, None)
     assert datum["lines"] == [{"sku": "A"}, {}]
+
+
+def test_a_place_in_a_topic_of_the_longest_name_is_no_file(capsys: Capture) -> None:
+    place = f"{'t' * 249}:0:00000"
+    assert main(["decode", place, "-b", "127.0.0.1:1"]) == 4
+    assert capsys.readouterr().err.startswith("processor: no broker responds at 127.0.0.1:1")
+
+
+@pytest.mark.parametrize("command", ["run a:b -t t -g g", "produce -t t", "schema list", "doctor -t t -g g", "decode"])
+def test_a_folder_whose_name_is_too_long_is_none(capsys: Capture, command: str) -> None:
+    assert main([*command.split(), "--schemas", "x" * 300]) == 2
+    assert "is not a folder" in capsys.readouterr().err
+
+
+def test_a_heartbeat_file_whose_name_is_too_long_cannot_be_written(capsys: Capture, tmp_path: Path) -> None:
+    file = str(tmp_path / ("x" * 300))
+    assert (
+        main(["run", "examples.basic:greet", "-t", "t", "-g", "g", "-b", "127.0.0.1:1", "--heartbeat-file", file]) == 5
+    )
+    assert "cannot be written: File name too long" in capsys.readouterr().err
