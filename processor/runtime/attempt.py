@@ -72,15 +72,17 @@ class Attempt(msgspec.Struct, eq=False):
     """Its time limit in seconds."""
     seconds: float = 0.0
     """Its duration in seconds."""
+    content: Decoded = NO_CONTENT
+    """What the value says about the identity of a task that did not begin, and has no `task`."""
     go_on: Callable[[], object] = nothing
     """Called once the task is settled: in a batch, other tasks of its session continue."""
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Return the fields of each event about the task; if its value cannot be decoded, those of its record."""
+        """Return the fields of each event about the task; if its value was not decoded, those of its record."""
         if self.task is not None:
             return {**fields_of(self.task), "attempt": self.number}
-        return _fields(self.record, NO_CONTENT, self.number, None)
+        return _fields(self.record, self.content, self.number, None)
 
 
 def fields_of(task: Task) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from functools import partial
 from time import monotonic, time
 from typing import Any
@@ -15,7 +16,18 @@ from processor.engine.cancels import Cancels
 from processor.engine.durations import QUICK_SECONDS
 from processor.engine.lease import Lease
 from processor.engine.ledger import Loan
-from processor.engine.outcome import Arrived, Cancelled, Deferred, Dropped, Failed, Gathered, Held, Paused, Succeeded
+from processor.engine.outcome import (
+    Arrived,
+    Cancelled,
+    Cause,
+    Deferred,
+    Dropped,
+    Failed,
+    Gathered,
+    Held,
+    Paused,
+    Succeeded,
+)
 from processor.engine.pauses import Pauses
 from processor.engine.record import Record
 from processor.engine.terms import Terms
@@ -24,7 +36,7 @@ from processor.handlers.exceptions import Interrupt
 from processor.handlers.joins import read_arrival
 from processor.handlers.payload import convert
 from processor.handlers.table import Handler, Handlers
-from processor.handlers.task import NO_CONTENT, Task
+from processor.handlers.task import NO_CONTENT, Decoded, Task
 from processor.handlers.terms import check_age, check_begin
 from processor.runtime.attempt import UNRUN, Attempt, ForBatch, ended_with, raised_in, returned_unrun
 from processor.runtime.batches import Batches
@@ -279,10 +291,22 @@ class Runner:
         elif type(attempt.outcome) is Cancelled:
             self._settlement.conclude(msgspec.structs.replace(attempt, task=attempt.outcome.task))
         else:
+            if attempt.task is None and type(attempt.outcome) is Failed:
+                attempt.content = self._content_of_failed(attempt.record, attempt.outcome)
             self._settlement.conclude(attempt)
         recorder = self._recorder  # read once: the poller may end the watch at any moment
         if recorder is not None:
             recorder.end()
+
+    def _content_of_failed(self, record: Record, failed: Failed) -> Decoded:
+        """Return what names a task that failed before it began, such as one that has expired.
+
+        A task that may have killed its process is not decoded: that may be what killed it.
+        """
+        if failed.cause is not Cause.DEADLY:
+            with suppress(Exception):  # its value may be what is wrong with it
+                return self._decode(record)
+        return NO_CONTENT
 
     def _prepare(self, record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
         """Return the task, its handler, and the seconds that this attempt may take from `now` on.

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from processor import BatchError, Processor
-from processor.engine.record import Headers
+from processor.engine.record import Headers, Record
 from processor.handlers.exceptions import Reject
 from processor.handlers.links import Planned, read_inputs, read_plan, write_plan
 from processor.handlers.task import Task
 from processor.runtime import outbox
+from processor.runtime.ports import Content
 from processor.telemetry.events import ConsumerStats, TaskDeadLettered, TaskDeliveryFailed
 from processor.testing.memory.cluster import MemoryRecord
-from tests.runtime.fakes import PARTITION
+from tests.runtime.fakes import PARTITION, POISON, FakeCodec
 from tests.runtime.gate import KINDS
 from tests.runtime.running import RunningConsumer
 from tests.support.scripted_kafka import Sent
@@ -336,3 +337,43 @@ def test_a_task_with_an_unreadable_header_takes_what_follows_with_it(header: tup
         b"processor.InvalidHeader",
         b"processor.DependencyFailed",
     ]
+
+
+class NamedInValue(FakeCodec):
+    """The value, and no header, has the ID and the name of a task."""
+
+    def decode(self, record: Record) -> Content:
+        super().decode(record)
+        return Content(record.value(), "charge", "o-7", None)
+
+
+@pytest.mark.parametrize(
+    ("header", "name", "error"),
+    [
+        (("task-expires", b"1"), "charge", "processor.Expired"),
+        (("task-inputs", b"no json"), "charge", "processor.InvalidHeader"),
+        (("task-priority", b"0"), "ship", "processor.UnknownTask"),
+    ],
+)
+def test_a_task_that_failed_before_it_began_is_named_by_its_value(
+    header: tuple[str, bytes], name: str, error: str
+) -> None:
+    app = Processor()
+    app.task(name)(lambda task: None)
+    run = RunningConsumer(app, codec=NamedInValue())
+    with run:
+        run.push(record(0, SHIP, headers=[header]))
+        run.settled(1)
+    event = run.until_event(TaskDeadLettered)
+    assert (event.error_type, event.task_id, event.task_name) == (error, "o-7", "charge")
+    (unmet,) = [sent for sent in run.sink.sent if sent.headers["dlq-error-type"] == b"processor.DependencyFailed"]
+    assert (unmet.headers["task-after"], unmet.headers["task-id"]) == (b"o-7", b"o-7/1")
+
+
+def test_a_value_that_cannot_be_decoded_names_no_task() -> None:
+    run = RunningConsumer(lambda task: None, codec=NamedInValue())
+    with run:
+        run.push(MemoryRecord(PARTITION, 0, b"s", POISON, []))
+        run.settled(1)
+    event = run.until_event(TaskDeadLettered)
+    assert (event.task_id, event.task_name) == ("t-0-0", "")
