@@ -37,8 +37,12 @@ class Step:
     """The steps that follow, in order. Use `then`."""
 
     def then(self, step: Step | Group) -> Step:
-        """Return this chain with `step`, and the steps that follow it, appended."""
-        return replace(self, following=(*self.following, replace(step, following=()), *step.following))
+        """Return this chain with `step`, and the steps that follow it, appended.
+
+        Raises:
+            TypeError: it is neither a step nor a group.
+        """
+        return replace(self, following=(*self.following, *_in_order(step)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,12 @@ class Group:
     """The steps that follow, in order. Use `then`."""
 
     def then(self, step: Step | Group) -> Group:
-        """Return this group with `step`, and the steps that follow it, appended."""
-        return replace(self, following=(*self.following, replace(step, following=()), *step.following))
+        """Return this group with `step`, and the steps that follow it, appended.
+
+        Raises:
+            TypeError: it is neither a step nor a group.
+        """
+        return replace(self, following=(*self.following, *_in_order(step)))
 
 
 def group(
@@ -79,11 +87,25 @@ def group(
         expires_in: the same, in seconds from when the group begins.
 
     Raises:
+        TypeError: a branch is neither a step nor a group.
         ValueError: there is no branch.
     """
     if not (members := tuple(branches)):
         raise ValueError("a group needs a branch")
+    for branch in members:
+        _check(branch)
     return Group(members, id=id, expires=expires, expires_in=expires_in)
+
+
+def _in_order(step: Step | Group) -> tuple[Step | Group, ...]:
+    """Return a step without what follows it, then what follows it."""
+    _check(step)
+    return replace(step, following=()), *step.following
+
+
+def _check(step: object) -> None:
+    if not isinstance(step, Step | Group):
+        raise TypeError(f"a Step or a group is required here, not {type(step).__name__}")
 
 
 NO_PAYLOAD: Final = object()

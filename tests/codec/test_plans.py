@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from processor import Step
+from processor import Step, group
 from processor.avro.schema import Schema
 from processor.avro.schemas import shipped_schemas
 from processor.codec.plans import step_headers
@@ -30,6 +30,13 @@ def test_a_step_is_never_changed_and_chains_have_the_same_order_however_they_are
     assert a.then(b).then(c) == a.then(b.then(c))
     assert (a.following, b.following) == ((), ())
     assert a.then(b).then(c).following == (b, c)
+
+
+@pytest.mark.parametrize("make", [Step("a", 1).then, group([Step("a", 1)]).then, lambda other: group([other])])
+@pytest.mark.parametrize(("other", "kind"), [(5, "int"), ("b", "str"), (None, "NoneType")])
+def test_only_steps_and_groups_can_be_put_together(make: Any, other: object, kind: str) -> None:
+    with pytest.raises(TypeError, match=f"^a Step or a group is required here, not {kind}$"):
+        make(other)
 
 
 def test_a_step_alone_has_the_headers_of_its_terms_only() -> None:
