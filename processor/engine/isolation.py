@@ -102,7 +102,7 @@ class Isolation(Generic[P]):
         return []
 
     def may_join(self, assignment: Assignment[P], ledger: Ledger, records: Sequence[Record]) -> int:
-        """Return how many of these records of a ledger stand before its first suspect."""
+        """Return how many of these records of a ledger are before its first suspect."""
         at = self._first_suspect(assignment.partition_of(ledger), records)
         return len(records) if at is None else at
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -15,6 +17,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from processor.cli.demo import command
 from processor.cli.demo.app import Entry
 from processor.cli.demo.batches import plan_batches
 from processor.cli.demo.checks import check, figures
@@ -455,3 +458,19 @@ def test_a_demo_with_a_wrong_option_is_rejected_in_one_line(start: Start) -> Non
     assert process.returncode == 2
     assert err.count("\n") == 1
     assert "--processes" in err
+
+
+@pytest.mark.parametrize(
+    ("on_path", "program", "shown"),
+    [
+        (True, "/venv/bin/processor", "processor"),
+        (False, ".venv/bin/processor", ".venv/bin/processor"),
+        (False, "/site/processor/__main__.py", f"{sys.executable} -m processor"),
+    ],
+)
+def test_the_command_that_the_demo_recommends_can_be_copied(
+    on_path: bool, program: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if on_path else None)
+    monkeypatch.setattr(sys, "argv", [program, "demo"])
+    assert command._own_command() == shown

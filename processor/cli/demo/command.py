@@ -103,7 +103,10 @@ def demo(
 
 def _own_command() -> str:
     """Return how the user can call this program: by its name, if that is on the PATH."""
-    return "processor" if shutil.which("processor") else sys.argv[0]
+    if shutil.which("processor"):
+        return "processor"
+    is_module = Path(sys.argv[0]).name == "__main__.py"  # python -m processor
+    return f"{sys.executable} -m processor" if is_module else sys.argv[0]
 
 
 def _settings(bootstrap_servers: str, processes: int, workers: int) -> Settings:
