@@ -107,7 +107,7 @@ class Intake:
             if self._stock:
                 self._ahead.make_room([p for p in self._stock.partitions if p not in self._gated], now)
         if self._may_take(now):
-            most = take_size(self._desk.inflow.task_seconds)
+            most = take_size(self._desk.inflow.task_seconds, self._limits.tasks)
             records = self._source.take(most, self._longest_wait(now))
             self._is_drained = len(records) < most
             self._receive(records)

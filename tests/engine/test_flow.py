@@ -420,6 +420,7 @@ def test_a_record_of_a_quiet_partition_is_served_within_a_few_rounds_of_its_comi
             assert model.done[quiet] == (step - 300) // 10 + 1
 
 
-def test_more_is_taken_at_once_while_tasks_are_long() -> None:
-    assert take_size(Pace().seconds) == take_size(LONG_TASK_SECONDS) == TAKE  # before any task has ended
-    assert take_size(LONG_TASK_SECONDS * 1.01) == LARGE_TAKE
+def test_more_is_taken_at_once_while_tasks_are_long_and_many_may_be_in_flight() -> None:
+    assert take_size(Pace().seconds, 10**6) == take_size(LONG_TASK_SECONDS, 10**6) == TAKE  # before any task has ended
+    long = LONG_TASK_SECONDS * 1.01
+    assert [take_size(long, most) for most in (1, 10_000, 20_000, 10**6)] == [TAKE, TAKE, 2 * TAKE, LARGE_TAKE]

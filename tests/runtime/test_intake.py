@@ -113,7 +113,7 @@ def test_the_sum_of_what_is_in_flight_is_that_of_its_parts(stages: bool) -> None
 
 
 def test_the_poller_takes_more_records_at_once_while_tasks_are_long() -> None:
-    fetched = Fetched(20_000)
+    fetched = Fetched(100_000)
     sizes: list[int] = []
     take = fetched.source.take
 
