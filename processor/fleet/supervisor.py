@@ -250,8 +250,7 @@ class Supervisor:
             self._deaths.forget(child.settled)
             child.settled.clear()
             if had_more:
-                for each in self._slots.children:
-                    each.send(Watch(self._deaths.suspects))
+                self._send_suspects()
         if child.started and not self._reports.has_started:
             self._reports.emit_started()
 
@@ -378,8 +377,12 @@ class Supervisor:
             deaths = self._deaths.deaths_of(culprit)
             topic, partition, offset = culprit
             self._emit(TaskSuspected(topic=topic, partition=partition, offset=offset, deaths=deaths))
+        self._send_suspects()
+
+    def _send_suspects(self) -> None:
+        watch = Watch(self._deaths.suspects)
         for child in self._slots.children:
-            child.send(Watch(self._deaths.suspects))
+            child.send(watch)
 
     def _decide(self, slot: Slot, exited: Exit, pid: int) -> None:
         match what_follows(

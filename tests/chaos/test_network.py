@@ -101,7 +101,7 @@ def test_half_a_second_of_latency_on_every_request_loses_and_repeats_no_task(
 def test_a_network_outage_longer_than_a_session_loses_no_task(
     wired: Wired, wired_scenario: MakeScenario, fault: str, protocol: str
 ) -> None:
-    """The outage ends once the group has evicted its only member. As there is no other one, tasks must not overlap."""
+    """The outage ends once the group has evicted its only member. With no second member, no task may overlap."""
     work = wired_scenario()
     work.produce_sessions(2_000, 30)
     options: tuple[str, ...] = ("-w", "4", "--group-protocol", protocol, "-X", "socket.timeout.ms=2000")

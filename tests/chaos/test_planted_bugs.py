@@ -82,8 +82,8 @@ settings.register_profile(
 )
 settings.load_profile("only generate")
 """
-"""Nobody reads the example, so hypothesis need not shrink it, which would take minutes. A slow example on a busy
-machine does not count as a caught bug."""
+"""The test does not report the example, so hypothesis does not shrink it, which would take minutes. A slow example on a
+busy machine does not count as a caught bug."""
 
 
 def copy(part: str, folder: Path) -> None:

@@ -12,9 +12,10 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from processor.errors import BrokerError
 from processor.kafka import output_transactions as module
 from processor.kafka.output_transactions import Aborted, Ended, OutputTransactions, Transaction
-from processor.runtime.ports import OutputRecord
+from processor.runtime.ports import OutputRecord, Partition
 from processor.settings import Settings
 from processor.telemetry.events import Event, OutputTooLarge
+from processor.testing.memory.cluster import MemoryRecord
 from tests.conftest import MakeTopic
 from tests.support import cluster
 from tests.support.broker import Broker
@@ -233,23 +234,7 @@ class FullClient:
         queued, self._queue = self._queue, []
         for value, report in queued:
             error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE) if value == b"large" else None
-            report(error, Refused(value))
-
-
-class Refused:
-    """A message of a delivery report."""
-
-    def __init__(self, value: bytes) -> None:
-        self._value = value
-
-    def topic(self) -> str:
-        return "r"
-
-    def key(self) -> bytes:
-        return b"k"
-
-    def value(self) -> bytes:
-        return self._value
+            report(error, MemoryRecord(Partition("r", 0), 0, b"k", value))
 
 
 def test_outputs_that_wait_for_room_behind_a_refused_one_are_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:

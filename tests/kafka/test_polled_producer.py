@@ -300,4 +300,4 @@ def test_a_callback_that_raises_system_exit_does_not_end_the_thread_that_reports
         first = dispatcher.submit("s", 1)
         first.add_done_callback(leave)
         assert first.exception(60) is not None
-        assert dispatcher.submit("s", 2).exception(60) is not None  # nobody flushes: the thread reports it
+        assert dispatcher.submit("s", 2).exception(60) is not None  # without a flush: the thread reports it
