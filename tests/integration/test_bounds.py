@@ -69,7 +69,9 @@ def test_a_stuck_session_stops_neither_its_partition_nor_the_others(scenario: Ma
     for partition in (1, 2, 3):
         work.produce([(b"s%d" % (n % 20), b"%d" % n) for n in range(1000)], partition=partition)
     fleet = work.run("stick", "-w", "8", "--timeout", "600", "--max-in-flight", limit, "--drain-timeout", "0.5")
-    work.wait_done(len(work.places) - behind)
+    others = len(work.places) - behind
+    work.wait_done(others)
+    work.wait_begun(others + 1)  # the stuck one, too: the client may fetch its partition last
     assert fleet.stop() == 3
 
 
