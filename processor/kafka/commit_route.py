@@ -4,11 +4,17 @@ The client is used unless it is blocked: with the classic protocol, a coordinato
 until its session ends, or one that drains) answers no other request on the connections of the others. Then the offsets
 are committed in transactions, see `transactional_offsets`, until the rebalance is over. `commit_and_wait` is for the
 end, when the poller has nothing else to do.
+
+A member that has released partitions joins its group again. The coordinator answers the requests of a connection in
+order, so a commit behind the request to join is answered by the next generation, and refused. If a further rebalance
+has begun by then, librdkafka waits up to a second before it joins, does not count that as rebalancing, and gives up its
+whole assignment because of the refusal: what ran since the last commit runs again. So a commit is kept until the member
+has joined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from time import monotonic, sleep
 from typing import Any, Final
 
@@ -27,11 +33,17 @@ from processor.telemetry.events import ConsumerCommitsHeld, ConsumerCommitsRerou
 PATIENCE_SECONDS: Final = 1.0
 """Time without a response to a commit after which the state of the group is requested. Most responses take 10 ms."""
 
+KEPT_SECONDS: Final = 2.0
+"""The same for a commit that is kept until the member has joined again. That takes up to a second, and longer only if
+the group waits for another member."""
+
 AGAIN_SECONDS: Final = 0.1
 """Time between two tries of a commit that is waited for."""
 
 PASSING: Final = NO_COORDINATOR | {KafkaError.REQUEST_TIMED_OUT}
 """Refusals of a commit while a coordinator moves or starts. The client marks them retriable for transactions only."""
+
+GIVEN_UP: Final = "the group took the partitions away while the commit waited for the end of a rebalance"
 
 TOO_LARGE: Final = "the metadata is longer than offset.metadata.max.bytes"
 
@@ -48,6 +60,8 @@ class _Sent:
         self.at = monotonic()
         self.is_answered = False
         """Whether a transaction was tried in its place: a later refusal is then ignored."""
+        self.is_kept = False
+        """Whether the client has not got it yet."""
 
     def answers_to(self, partitions: Sequence[TopicPartition]) -> bool:
         """Return whether a response of the client belongs to this commit."""
@@ -75,18 +89,37 @@ class CommitRoute:
         self._is_unusable = False
         """Whether transactions are not possible during this rebalance."""
         self._logged: str | None = None
+        self._assignments_to_come = 0
+        """How many assignments, even empty ones, the member receives until it has joined again: two after a release,
+        since the first one still belongs to the same rebalance."""
 
     def send(self, consumer: Consumer, commits: Sequence[Commit]) -> None:
         """Commits without waiting."""
         if self.is_rerouted and not self._is_unusable:
             self._send_in_transaction(consumer, commits)
-            return
+        elif self._assignments_to_come:
+            kept = _Sent(commits)
+            kept.is_kept = True
+            self._unanswered.append(kept)
+        else:
+            self._send_by_client(consumer, commits)
+
+    def _send_by_client(self, consumer: Consumer, commits: Sequence[Commit]) -> None:
         try:
             consumer.commit(offsets=positions(commits), asynchronous=True)
         except KafkaException as caught:
             self._on_answer(commits, reason_of(caught.args[0]), caught.args[0])
         else:
             self._unanswered.append(_Sent(commits))
+
+    def _send_kept(self, consumer: Consumer) -> None:
+        for kept in self._take_kept():
+            self._send_by_client(consumer, kept.commits)
+
+    def _take_kept(self) -> list[_Sent]:
+        kept = [sent for sent in self._unanswered if sent.is_kept]
+        self._unanswered = [sent for sent in self._unanswered if not sent.is_kept]
+        return kept
 
     def on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         """Take a response of the client, from inside its `poll`."""
@@ -103,15 +136,38 @@ class CommitRoute:
             self._on_answer(_commits(refused), refusal(first, refused), first)
 
     def tick(self, consumer: Consumer) -> None:
-        """Switch to transactions if the client is blocked. To be called often."""
+        """Switch to transactions if the client is blocked, and send what was kept. To be called often."""
+        if not self._assignments_to_come and self._unanswered:
+            self._send_kept(consumer)
         if self._is_held_up and self._settings.group_protocol == "classic" and monotonic() >= self._ask_at:
             self._ask_at = float("inf")
             self._aside.run(
                 self._inquiry.is_rebalancing, lambda rebalancing: self._reroute(consumer, rebalancing=rebalancing)
             )
 
-    def on_rebalanced(self) -> None:
-        """Take the end of a rebalance: the member's client gets responses again."""
+    def on_assign(self) -> None:
+        """Take the end of a rebalance."""
+        self._assignments_to_come = max(0, self._assignments_to_come - 1)
+        self._on_rebalanced()
+
+    def on_give_up(self, partitions: Collection[Partition]) -> None:
+        """Take the end of a rebalance in which these partitions are revoked or lost. Nothing is kept for them."""
+        self._assignments_to_come = 0
+        for kept in self._take_kept():
+            dropped = [commit for commit in kept.commits if commit.partition in partitions]
+            kept.commits = [commit for commit in kept.commits if commit.partition not in partitions]
+            if kept.commits:
+                self._unanswered.append(kept)
+            if dropped:
+                self._on_answer(dropped, GIVEN_UP, None)
+        self._on_rebalanced()
+
+    def on_release(self) -> None:
+        """Take the release of revoked partitions: with the classic protocol, the member joins its group again."""
+        if self._settings.group_protocol == "classic":
+            self._assignments_to_come = 2
+
+    def _on_rebalanced(self) -> None:
         self.is_rerouted = self._is_unusable = False
         self._logged = None
 
@@ -123,12 +179,15 @@ class CommitRoute:
     def _is_held_up(self) -> bool:
         if self.is_rerouted or not self._unanswered:
             return False
-        sent = [s.at for s in self._unanswered if not s.is_answered]
-        return bool(sent) and monotonic() - sent[0] > PATIENCE_SECONDS
+        sent = next((s for s in self._unanswered if not s.is_answered), None)
+        return sent is not None and monotonic() - sent.at > (KEPT_SECONDS if sent.is_kept else PATIENCE_SECONDS)
 
     def _reroute(self, consumer: Consumer, *, rebalancing: bool) -> None:
         self._ask_at = monotonic() + PATIENCE_SECONDS
-        if not rebalancing or not self._is_held_up:
+        if not self._is_held_up:
+            return
+        if not rebalancing:
+            self._assignments_to_come = 0  # what is kept goes through the client after all
             return
         self.is_rerouted, self._is_unusable = True, False
         held = self._unanswered[-1]
@@ -166,8 +225,10 @@ class CommitRoute:
             self._log(reason)
         if held is not None:
             if self._is_unusable:
+                self._assignments_to_come = 0  # what is kept goes through the client after all
                 return  # the client's response is still to come
             held.is_answered = True
+            self._take_kept()
         self._on_answer(commits, reason, None)
 
     def _log(self, error: str) -> None:

@@ -57,13 +57,15 @@ class Handover:
         if self.stand_in is not None:
             self.stand_in.forget(partitions)
 
-    def release(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Let other members have these, unless they are released already. The client may fetch again."""
-        if self.leaving and self.leaving is partitions:
-            self.leaving = []
-            if self.stand_in is not None:
-                self._begun_at.update(self.stand_in.hand_back(consumer))
-            consumer.incremental_unassign(partitions)
+    def release(self, consumer: Consumer, partitions: list[TopicPartition]) -> bool:
+        """Let other members have these; the client may fetch again. Return False if they were released before."""
+        if not self.leaving or self.leaving is not partitions:
+            return False
+        self.leaving = []
+        if self.stand_in is not None:
+            self._begun_at.update(self.stand_in.hand_back(consumer))
+        consumer.incremental_unassign(partitions)
+        return True
 
     def read_on(self, consumer: Consumer, staying: Sequence[Partition]) -> None:
         """Have the partitions that stay read by another client, from the first offset that was not taken of each."""

@@ -349,6 +349,7 @@ class KafkaSource:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._access.on_assign()
         self._joining.end()
+        self._route.on_assign()
         self._on_rebalanced()
         if self._is_closing:  # the client no longer answers requests, and revokes what it has just assigned
             consumer.incremental_assign(partitions)
@@ -371,7 +372,8 @@ class KafkaSource:
             self._handover.read_on(consumer, [p for p in self._own if p not in self._resets])
 
     def _release(self, partitions: list[TopicPartition]) -> None:
-        self._handover.release(self._consumer, partitions)
+        if self._handover.release(self._consumer, partitions):
+            self._route.on_release()
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._access.on_lose()
@@ -382,13 +384,13 @@ class KafkaSource:
 
     def _on_rebalanced(self) -> None:
         self._redelivery.on_rebalance(self._own)
-        self._route.on_rebalanced()
         if self._rejoining is not None:
             self._rejoining.on_rebalanced()
 
     def _give_up(self, partitions: list[TopicPartition]) -> list[Partition]:
-        self._on_rebalanced()
         given_up = names_of(partitions)
+        self._route.on_give_up(given_up)
+        self._on_rebalanced()
         self._own.difference_update(given_up)
         self._given_up.update(given_up)
         self._resets.forget(given_up)

@@ -68,7 +68,7 @@ class Transactions:
 class Route:
     """A route, its client, and all its results. The group rebalances while `rebalances` is set."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         self.rebalances = threading.Event()
         self.asked = 0
         self.client: Any = HeldClient()
@@ -77,8 +77,9 @@ class Route:
         self.answers: list[tuple[int, object]] = []
         monkeypatch.setattr(module, "TransactionalOffsets", lambda *_: self.transactions)
         monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
+        monkeypatch.setattr(module, "KEPT_SECONDS", 0.0)
         monkeypatch.setattr(GroupInquiry, "is_rebalancing", lambda _: self._ask())
-        settings = Settings(topics=("t",), group="g")
+        settings = Settings(topics=("t",), group="g", **options)
         self.aside = Aside("test")
         self.route = CommitRoute(
             settings, self.events.append, self._answered, self.aside, GroupInquiry(settings, print)
@@ -153,7 +154,7 @@ def test_the_clients_late_success_is_passed_on_since_it_may_have_moved_the_offse
 
 def test_after_the_rebalance_commits_go_through_the_client_again(held: Route) -> None:
     held.until_answered()
-    held.route.on_rebalanced()
+    held.route.on_assign()
     held.send(SECOND)
     assert [offsets[0].offset for offsets in held.client.held] == [5, 9]
 
@@ -218,3 +219,103 @@ def test_a_closed_commit_route_ends_its_thread(held: Route) -> None:
     held.until_answered()
     held.aside.close(held.route.close)
     assert "test" not in {thread.name for thread in threading.enumerate()}
+
+
+def release(route: Route) -> None:
+    """Has the member release partitions; what the same rebalance assigns to it comes right after that."""
+    route.route.on_give_up([Partition("t", 1)])
+    route.route.on_release()
+    route.route.on_assign()
+
+
+@pytest.fixture
+def kept(route: Route) -> Route:
+    """A route whose member has released partitions and joins again; a commit is kept meanwhile."""
+    release(route)
+    route.send(FIRST)
+    assert route.client.held == []
+    return route
+
+
+def offsets_held(route: Route) -> list[list[int]]:
+    return [[place.offset for place in places] for places in route.client.held]
+
+
+def test_a_commit_is_kept_until_the_member_has_joined_the_next_generation(
+    kept: Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT_SECONDS", 3600.0)
+    kept.tick()
+    assert (kept.client.held, kept.asked) == ([], 0)
+    kept.route.on_assign()
+    kept.tick()
+    assert offsets_held(kept) == [[5]]
+    kept.client_answers(None)
+    kept.send(SECOND)
+    assert offsets_held(kept) == [[9]]
+    assert kept.answers == [(5, None)]
+
+
+def test_of_a_kept_commit_nothing_is_sent_for_partitions_that_were_lost(kept: Route) -> None:
+    kept.route.on_give_up([FIRST[0].partition])
+    assert kept.answers == [(5, module.GIVEN_UP)]
+    kept.tick()
+    assert kept.client.held == []
+    kept.send(SECOND)
+    assert offsets_held(kept) == [[9]]
+
+
+def test_of_a_kept_commit_only_the_partitions_that_stay_are_sent(route: Route) -> None:
+    release(route)
+    route.send([*FIRST, Commit(Partition("t", 2), 7, "")])
+    route.route.on_give_up([Partition("t", 2)])
+    route.route.on_assign()
+    route.tick()
+    assert offsets_held(route) == [[5]]
+    assert route.answers == [(7, module.GIVEN_UP)]
+
+
+def test_a_kept_commit_goes_through_a_transaction_if_the_group_waits_for_another_member(kept: Route) -> None:
+    kept.rebalances.set()
+    kept.until_answered()
+    kept.route.on_assign()
+    kept.tick()
+    assert kept.answers == [(5, None)]
+    assert kept.transactions.taken == [(5, HeldClient.metadata)]
+    assert kept.client.held == []
+
+
+def test_a_kept_commit_goes_through_the_client_if_no_rebalance_is_in_progress(kept: Route) -> None:
+    until(lambda: kept.tick() and kept.client.held)
+    assert offsets_held(kept) == [[5]]
+    kept.client_answers(None)
+    assert kept.answers == [(5, None)]
+
+
+def test_a_kept_commit_goes_through_the_client_if_transactions_are_not_possible(kept: Route) -> None:
+    kept.rebalances.set()
+    kept.transactions.refusal = KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    until(lambda: kept.tick() and kept.client.held)
+    kept.client_answers(None)
+    assert kept.answers == [(5, None)]
+
+
+def test_a_commit_is_kept_also_between_the_release_and_the_assignment_that_follows_it(route: Route) -> None:
+    route.route.on_release()
+    route.send(FIRST)
+    route.route.on_assign()
+    route.tick()
+    assert route.client.held == []
+    route.route.on_assign()
+    route.tick()
+    assert offsets_held(route) == [[5]]
+
+
+def test_a_member_keeps_no_commit_if_it_has_released_nothing_or_the_protocol_is_that_of_kip_848(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    route = Route(monkeypatch, group_protocol="consumer")
+    release(route)
+    route.send(FIRST)
+    assert offsets_held(route) == [[5]]
+    route.aside.close(route.route.close)
