@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import os
@@ -42,8 +43,10 @@ class Reference(NamedTuple):
 
     def _suggestion(self, text: str) -> str:
         name = text.strip().rstrip(":").removesuffix(".py").replace("/", ".").strip(".")
-        usable = name and text.partition(":")[0] and all(part.isidentifier() for part in name.split("."))
-        return f"; for example {name}:{self.example}" if usable else ""
+        if not name or not text.partition(":")[0] or not all(part.isidentifier() for part in name.split(".")):
+            return ""
+        found = _attributes_in(Path(*name.split(".")))
+        return f"; for example {' or '.join(f'{name}:{attribute}' for attribute in found or [self.example])}"
 
     def _module(self, name: str) -> ModuleType:
         _make_current_folder_importable()
@@ -76,6 +79,27 @@ class Reference(NamedTuple):
                 raise LoadError(f"{self}: {walked} has no {part!r}{_near(part, found)}") from error
             walked = f"{walked}.{part}"
         return found
+
+
+def _attributes_in(module: Path) -> list[str]:
+    """Return the processors that a module in the current folder defines, or else its functions; at most three.
+
+    The module is read, not executed.
+    """
+    try:
+        body = ast.parse(module.with_suffix(".py").read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return []
+    functions = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    processors = [
+        target.id
+        for node in body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        if ast.unparse(node.value.func).rpartition(".")[2] == "Processor"
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    ]
+    return [name for name in processors or functions if not name.startswith("_")][:3]
 
 
 def _make_current_folder_importable() -> None:

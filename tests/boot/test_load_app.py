@@ -110,6 +110,16 @@ def test_a_file_name_is_rejected_with_the_modules_name() -> None:
     assert refused("shop/tasks.py:handle").endswith("must name a module, not a file; for example shop.tasks:handle")
 
 
+@pytest.mark.parametrize("app", ["shop", "shop.py", "shop:", "shop.py:handle"])
+def test_a_module_alone_is_rejected_with_the_attributes_that_it_has(app: str) -> None:
+    Path("shop.py").write_text("def _send(): ...\nasync def charge(task): ...\nclass Order: ...\ndef ship(task): ...\n")
+    assert refused(app).endswith("; for example shop:charge or shop:ship")
+    Path("shop.py").write_text("import processor\nlimit = 7\nwork = processor.Processor()\ndef charge(task): ...\n")
+    assert refused(app).endswith("; for example shop:work")
+    Path("shop.py").write_text("def charge(task)\n")
+    assert refused(app).endswith("; for example shop:handle")
+
+
 def test_a_missing_module_is_reported() -> None:
     assert "there is no module 'shop_taks' in the current folder" in refused("shop_taks:handle")
 
