@@ -379,6 +379,7 @@ class KafkaSource:
         self._access.on_lose()
         self._joining.begin()
         given_up = self._give_up(partitions)
+        self._handover.leaving = []  # a drain that was under way releases nothing any more
         self._listening.on_lose(given_up)
         consumer.incremental_unassign(partitions)
 

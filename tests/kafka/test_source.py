@@ -177,6 +177,23 @@ def test_a_partition_that_is_reset_may_begin_at_any_offset() -> None:
     assert list(redelivery.filter(client, [record])) == [record]  # type: ignore[arg-type]
 
 
+def test_a_reset_continues_after_partitions_were_lost_while_they_drained(
+    opened: tuple[KafkaSource, ScriptedClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reset waits while partitions leave; those that are lost have left."""
+    source, client = opened
+    resets: list[int] = []
+    monkeypatch.setattr(Listener, "on_revoke", lambda *_: None)  # the drain goes on
+    monkeypatch.setattr(Listener, "on_reset", lambda _, partition, offset: resets.append(offset))
+    monkeypatch.setattr(source._resets, "found", lambda _: [(Partition("t", 0), 7)])
+    client.in_poll = [client.assign, client.revoke, client.lose, client.assign]
+    source.take(1, 0.0)
+    source._resets.lose(Partition("t", 0))
+    client.in_poll = []
+    source.take(1, 0.0)
+    assert resets == [7]
+
+
 def test_an_assignment_during_the_close_of_the_client_sends_no_query(
     opened: tuple[KafkaSource, ScriptedClient],
 ) -> None:
