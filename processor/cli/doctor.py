@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Annotated, Final
 
 import typer
 
 from processor.cli.tables import Output, print_json
 from processor.observe.wording import many, plain
-from processor.operate.checkup import Finding, report_of
-from processor.options.option import Argument
+from processor.operate.checkup import Finding, report_of, variables_verdict
+from processor.options.option import VARIABLE_PREFIX, Argument
 from processor.settings import Settings
 
 LONGEST: Final = 2000
@@ -27,7 +29,7 @@ def doctor(
     ] = None,
     output: Output = "table",
 ) -> int:
-    """Check what run needs, with the options of run: names, login, permissions, topics, group, APP, limits.
+    """Check what run needs, with the options of run: variables, names, login, permissions, topics, group, APP, limits.
 
     Each check is ok, a warning, or a failure, with its finding and what to do.
     The exit code is 1 if a check fails. Nothing is changed: no topic is created,
@@ -35,7 +37,7 @@ def doctor(
     """
     from processor.boot.checkup import Checkup  # not at the top, to keep --help fast
 
-    findings = Checkup(settings, app).findings()
+    findings = chain(_variables(), Checkup(settings, app).findings())
     if output == "json":
         report = report_of(list(findings))
         print_json(report)
@@ -43,6 +45,16 @@ def doctor(
         report = report_of(_printed(findings))
         typer.echo(f"{many(report.failures, 'failure')}, {many(report.warnings, 'warning')}")
     return 1 if report.failures else 0
+
+
+def _variables() -> Iterator[Finding]:
+    """Yield a warning if the environment has variables that look like options and are none: `run` ignores them."""
+    from processor.cli.main import variables  # not at the top: it imports this module
+
+    given = (name for name in os.environ if name.startswith(VARIABLE_PREFIX))
+    finding = variables_verdict(given, variables())
+    if finding is not None:
+        yield finding
 
 
 def _printed(findings: Iterable[Finding]) -> list[Finding]:

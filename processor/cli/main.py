@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.main import get_command
 
-from processor.cli.parameters import HELP_OPTIONS, Group, add_command
+from processor.cli.parameters import HELP_OPTIONS, Command, Group, add_command
 from processor.errors import ProcessorError
 
 COMMANDS: Final = {
@@ -67,6 +67,19 @@ def _loaded(name: str) -> Any:
     alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
     add_command(alone, name, function, is_alone=name == "demo")
     return get_command(alone)
+
+
+def variables() -> set[str]:
+    """Return the environment variables of all commands. This imports every command."""
+    found: set[str] = set()
+    pending = [_loaded(name) for name in COMMANDS]
+    while pending:
+        command = pending.pop()
+        if isinstance(command, Command):
+            found.update(entry.variable for entry in command.entries.values())
+        else:
+            pending += command.commands.values()
+    return found
 
 
 app = typer.Typer(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import difflib
+import re
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from processor.observe.wording import duration, many
+from processor.options.option import VARIABLE_PREFIX
 
 Level = Literal["ok", "warning", "failure"]
 
@@ -33,12 +36,16 @@ FILES_A_CHILD: Final = 2
 """Files that the fleet's parent has open for each consumer."""
 
 
+_OF_A_SERVICE: Final = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+"""A variable by which Kubernetes tells each container of a namespace about one of its services."""
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that `processor run` needs, in the report of `processor doctor`."""
 
     check: str
-    """what was checked: names, servers, tls, login, listeners, topics, control, rights, group, protocol, clock,
-    registry, schemas, app, extras or files"""
+    """what was checked: variables, names, servers, tls, login, listeners, topics, control, rights, group, protocol,
+    clock, registry, schemas, app, extras or files"""
     level: Level
     """ok; warning: run works, with less than it should have; failure: run does not work"""
     found: str
@@ -109,6 +116,24 @@ def report_of(findings: Sequence[Finding]) -> DoctorReport:
     """Return the report with these findings, and with the counts of failures and warnings."""
     levels = [finding.level for finding in findings]
     return DoctorReport(failures=levels.count("failure"), warnings=levels.count("warning"), findings=list(findings))
+
+
+def variables_verdict(given: Iterable[str], known: Collection[str]) -> Finding | None:
+    """Judge the names of environment variables; None if there is no doubt about any.
+
+    Args:
+        given: the variables that are set and begin with the prefix of options. Those that Kubernetes sets for a service
+            of that name are left out.
+        known: the variables of all options of all commands.
+    """
+    unknown = sorted(name for name in given if name not in known and _OF_A_SERVICE.fullmatch(name) is None)
+    if not unknown:
+        return None
+    options = {name.removeprefix(VARIABLE_PREFIX): name for name in known}
+    near = {name: difflib.get_close_matches(name.removeprefix(VARIABLE_PREFIX), options, n=1) for name in unknown}
+    meant = [f"{name}: perhaps {options[found[0]]}" for name, found in near.items() if found]
+    remedy = "correct the names, or remove the variables" + (f" ({', '.join(meant)})" if meant else "")
+    return warning("variables", f"no option has the variable {', '.join(unknown)}", remedy)
 
 
 def names_verdict(probes: Sequence[Probe]) -> Finding:

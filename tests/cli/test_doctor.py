@@ -88,6 +88,15 @@ def test_all_that_run_needs_is_found_and_nothing_is_changed(
     assert group not in {listed.group_id for listed in admin.list_consumer_groups().result().valid}
 
 
+def test_a_variable_that_is_an_option_of_no_command_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("PROCESSOR_WORKRES", "8")
+    monkeypatch.setenv("PROCESSOR_MAX_AGE", "1h")  # of `health`
+    found = levels(report(capsys, "-b", f"127.0.0.1:{free_ports(1)[0]}", "-t", "orders", "-g", "shop", code=1))
+    assert found["variables"] == [("warning", "no option has the variable PROCESSOR_WORKRES")]
+
+
 def test_a_progress_topic_is_checked_for_its_policy_and_both_rights(
     broker: Broker, topic: MakeTopic, group: str, capsys: Capture
 ) -> None:

@@ -22,12 +22,31 @@ from processor.operate.checkup import (
     report_of,
     servers_verdict,
     topic_verdict,
+    variables_verdict,
     warning,
 )
 
 UP = [Probe("a:9092"), Probe("b:9092"), Probe("c:9092")]
 DOWN = Probe("d:9092", "connection refused")
 DAY = 86_400.0
+
+
+OPTIONS = ("PROCESSOR_WORKERS", "PROCESSOR_TOPIC", "PROCESSOR_PORT")
+
+
+def test_variables_that_are_options_or_name_a_service_of_kubernetes_are_in_no_doubt() -> None:
+    service = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_METRICS", "PORT", "PORT_80_TCP", "PORT_80_TCP_ADDR")
+    given = [f"PROCESSOR_{part}{name}" for part in ("", "SHOP_") for name in service]
+    assert variables_verdict(["PROCESSOR_WORKERS", *given], OPTIONS) is None
+
+
+def test_variables_that_are_no_option_are_a_warning_with_the_option_that_may_be_meant() -> None:
+    finding = variables_verdict(["PROCESSOR_WORKRES", "PROCESSOR_ANY", "PROCESSOR_TOPIC"], OPTIONS)
+    assert finding is not None
+    assert finding.level == "warning"
+    assert finding.found == "no option has the variable PROCESSOR_ANY, PROCESSOR_WORKRES"
+    assert finding.remedy is not None
+    assert finding.remedy.endswith("remove the variables (PROCESSOR_WORKRES: perhaps PROCESSOR_WORKERS)")
 
 
 @pytest.mark.parametrize("verdict", [names_verdict, servers_verdict])
