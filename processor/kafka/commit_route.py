@@ -45,6 +45,8 @@ PASSING: Final = NO_COORDINATOR | {KafkaError.REQUEST_TIMED_OUT}
 
 GIVEN_UP: Final = "the group took the partitions away while the commit waited for the end of a rebalance"
 
+OVERTAKEN: Final = "another commit went first while this one waited for the end of a rebalance"
+
 TOO_LARGE: Final = "the metadata is longer than offset.metadata.max.bytes"
 
 OnAnswer = Callable[[Sequence[Commit], str | None, KafkaError | None], None]
@@ -228,8 +230,18 @@ class CommitRoute:
                 self._assignments_to_come = 0  # what is kept goes through the client after all
                 return  # the client's response is still to come
             held.is_answered = True
-            self._take_kept()
+            self._refuse_kept_beside(held)
         self._on_answer(commits, reason, None)
+
+    def _refuse_kept_beside(self, held: _Sent) -> None:
+        """Have what is kept beside this commit made again.
+
+        A rebalance takes some partitions of a kept commit away, and the next commit is kept beside the rest. Or the
+        member has joined and keeps a commit again, while the transaction was made.
+        """
+        for kept in self._take_kept():
+            if kept is not held:
+                self._on_answer(kept.commits, OVERTAKEN, None)
 
     def _log(self, error: str) -> None:
         if error != self._logged:

@@ -285,6 +285,39 @@ def test_a_kept_commit_goes_through_a_transaction_if_the_group_waits_for_another
     assert kept.client.held == []
 
 
+def test_what_is_kept_beside_a_commit_that_goes_through_a_transaction_is_answered_and_so_made_again(
+    route: Route,
+) -> None:
+    """After its last rebalance, the member keeps what is left of one commit, and a later one of another partition."""
+    release(route)
+    route.send([Commit(Partition("t", 1), 7, ""), *FIRST])
+    release(route)
+    route.send([Commit(Partition("t", 2), 8, "")])
+    route.rebalances.set()
+    route.until_answered(3)
+    assert route.answers == [(7, module.GIVEN_UP), (5, module.OVERTAKEN), (8, None)]
+    route.route.on_assign()
+    route.tick()
+    assert route.client.held == []
+
+
+def test_a_transaction_that_ends_late_leaves_no_later_commit_without_an_answer(
+    kept: Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile the member joins, releases partitions again, and keeps its next commit."""
+    may_end, commit = threading.Event(), kept.transactions.commit
+    monkeypatch.setattr(kept.transactions, "commit", lambda *args: may_end.wait() and commit(*args))
+    kept.rebalances.set()
+    until(lambda: kept.tick() and kept.route.is_rerouted)
+    kept.route.on_assign()
+    kept.tick()
+    release(kept)
+    kept.send(SECOND)
+    may_end.set()
+    kept.until_answered(2)
+    assert kept.answers == [(9, module.OVERTAKEN), (5, None)]
+
+
 def test_a_kept_commit_goes_through_the_client_if_no_rebalance_is_in_progress(kept: Route) -> None:
     until(lambda: kept.tick() and kept.client.held)
     assert offsets_held(kept) == [[5]]
