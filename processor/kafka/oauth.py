@@ -149,9 +149,9 @@ class OAuthTokens:
 
     def _run(self, call: _Call, config: str | None) -> None:
         try:
-            outcome = _outcome(self._function, config)
+            outcome = _outcome(self._function, config, self._token)
         except BaseException as error:  # noqa: BLE001  what it returned raises, and the thread must not end with that
-            outcome = f"returned a value that cannot be read: {_text_of(error)}"
+            outcome = f"returned a value that cannot be read: {_text_of(error, self._token)}"
         if isinstance(outcome, str):
             self._note(f"{self._name} {outcome}", ended=True)
         else:
@@ -184,12 +184,12 @@ def tokens_of(kafka_config: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     return {**kafka_config, OAUTH_CB: OAuthTokens(function, f"{OAUTH_CB} {name}", emit)}
 
 
-def _outcome(function: Callable[..., object], config: str | None) -> Token | str:
-    """Return a token, or a message about the function that follows its name."""
+def _outcome(function: Callable[..., object], config: str | None, last: Token | None) -> Token | str:
+    """Return a token, or a message about the function that follows its name and does not quote the `last` token."""
     try:
         returned = function(config) if _takes_an_argument(function) else function()
     except BaseException as error:  # noqa: BLE001  the thread is ours: what ends it here would keep all clients waiting
-        return f"raised {_text_of(error)}"
+        return f"raised {_text_of(error, last)}"
     if inspect.iscoroutine(returned):
         returned.close()
         return "is a coroutine function: it must return the token itself"
@@ -244,11 +244,12 @@ def _kind_of(value: object) -> str:
     return f"{type(value).__name__} of {len(value)}" if isinstance(value, tuple | list) else type(value).__name__
 
 
-def _text_of(error: BaseException) -> str:
+def _text_of(error: BaseException, last: Token | None) -> str:
     try:
         text = " ".join(str(error).split())
     except Exception:  # noqa: BLE001  __str__ is the application's
         text = ""
+    text = _without_token(text, last)  # first: what is left of a token that is cut off could not be recognized
     if len(text) > LONGEST_TEXT:
         text = f"{text[:LONGEST_TEXT]}…"
     return f"{type(error).__qualname__}: {text}" if text else type(error).__qualname__

@@ -210,6 +210,21 @@ def test_a_later_failure_is_logged_once_for_all_clients_and_so_is_its_end(
     assert [type(event) for event in events] == [KafkaTokenFailed, KafkaTokenRenewed]
 
 
+@pytest.mark.parametrize("token", ["opaque-" * 60, f"eyJ{'h' * 300}.payload."])
+def test_a_long_error_shows_no_part_of_a_token_that_it_quotes(clock: Clock, token: str) -> None:
+    events: list[Event] = []
+    function = Function((token, clock.now + 3.0))
+    shared = tokens(function, events)
+    shared.demand(None)
+    function.outcome = RuntimeError(f"{token} is not accepted: {'x' * 10_000}")
+    clock.now += 1.6
+    with pytest.raises(TokenError, match=r"raised RuntimeError: \*\*\* is not accepted: x+…$"):
+        shared(None)
+    (failed,) = events
+    assert isinstance(failed, KafkaTokenFailed)
+    assert failed.error.startswith("--oauth-callback auth:token raised RuntimeError: *** is not accepted: x")
+
+
 def test_a_function_that_hung_and_returns_after_all_ends_the_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oauth, "NEXT_SECONDS", 0.1)
     monkeypatch.setattr(oauth, "SHARED_SECONDS", 0.0)
