@@ -66,7 +66,8 @@ class GroupInquiry:
     def unassigned(self) -> frozenset[Partition] | None:
         """Return the partitions of the topics that no member of a classic group has.
 
-        None if the group rebalances, or the coordinator does not answer. The request is that of `is_rebalancing`.
+        None if the group rebalances, the coordinator does not answer, or a broker does not know a topic, as may be
+        right after its start. The request is that of `is_rebalancing`.
         """
         try:
             client = self._opened()
@@ -74,7 +75,7 @@ class GroupInquiry:
             topics = {t: client.list_topics(t, timeout=ANSWER_SECONDS).topics[t] for t in self._settings.topics}
         except (KafkaException, ProcessorError):
             return None
-        if [str(group.state) for group in groups] != ["Stable"]:
+        if [str(group.state) for group in groups] != ["Stable"] or any(t.error is not None for t in topics.values()):
             return None
         assigned = {place for group in groups for member in group.members for place in assigned_by(member.assignment)}
         return frozenset(Partition(t, n) for t, topic in topics.items() for n in topic.partitions) - assigned

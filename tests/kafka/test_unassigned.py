@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from struct import pack
+from types import SimpleNamespace
 
 import pytest
+from confluent_kafka import KafkaError
 
 from processor.kafka import unassigned as module
 from processor.kafka.aside import Aside
@@ -31,6 +33,32 @@ def test_an_assignment_names_each_partition_of_each_topic() -> None:
 @pytest.mark.parametrize("empty", [None, b"", pack(">hii", 0, 0, -1)])
 def test_a_member_without_partitions_has_an_assignment_without_any(empty: bytes | None) -> None:
     assert assigned_by(empty) == []
+
+
+class Admin:
+    """A client of a group that has a member for partition 0, of a broker that may not know the topic."""
+
+    def __init__(self, error: KafkaError | None) -> None:
+        self.topic = SimpleNamespace(error=error, partitions={} if error is not None else {0: None, 1: None})
+
+    def list_groups(self, group: str, timeout: float) -> list[object]:
+        assignment = pack(">hih1sii", 0, 1, 1, b"t", 1, 0) + pack(">i", -1)
+        return [SimpleNamespace(state="Stable", members=[SimpleNamespace(assignment=assignment)])]
+
+    def list_topics(self, topic: str, timeout: float) -> object:
+        return SimpleNamespace(topics={topic: self.topic})
+
+
+@pytest.mark.parametrize(
+    ("error", "unassigned"), [(None, frozenset({B})), (KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), None)]
+)
+def test_a_broker_that_does_not_know_the_topic_yet_does_not_answer_which_partitions_have_a_member(
+    monkeypatch: pytest.MonkeyPatch, error: KafkaError | None, unassigned: frozenset[Partition] | None
+) -> None:
+    """Without the topic's partitions, none would be missing, and the watch would end."""
+    inquiry = GroupInquiry(Settings(topics=("t",), group="g"), print)
+    monkeypatch.setattr(inquiry, "_opened", lambda: Admin(error))
+    assert inquiry.unassigned() == unassigned
 
 
 class Watched:
