@@ -5,7 +5,8 @@ Each request blocks the poller's thread until there is a response, within a limi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -13,7 +14,8 @@ from confluent_kafka import OFFSET_END, OFFSET_INVALID, Consumer, KafkaError, Ka
 
 from processor.kafka.access import Access
 from processor.kafka.client_errors import end_of
-from processor.kafka.errors import error_of, reason_of
+from processor.kafka.elections import NO_LEADER, until_elected
+from processor.kafka.errors import NO_TOPIC, error_of, reason_of
 from processor.kafka.resets import Resets
 from processor.runtime.ports import Partition, Start
 from processor.settings import Settings
@@ -43,10 +45,11 @@ class MemberOffsets:
 
         Raises:
             BrokerError: no broker responds, or they deny access.
+            LoadError: a topic does not exist.
         """
         ends = {}
         for topic in self._settings.topics:
-            for number in self._ask(consumer.list_topics, topic).topics[topic].partitions:
+            for number in self._ask(partial(_numbers, consumer), topic):
                 low, high = self._ask(consumer.get_watermark_offsets, TopicPartition(topic, number))
                 if high > low:
                     ends[Partition(topic, number)] = high
@@ -56,7 +59,8 @@ class MemberOffsets:
         try:
             return question(about, timeout=ASK_SECONDS)
         except KafkaException as caught:
-            raise error_of(caught.args[0], self._settings.bootstrap_servers) from None
+            topic = about if isinstance(about, str) else ""
+            raise error_of(caught.args[0], self._settings.bootstrap_servers, about=topic) from None
 
     def committed(self, consumer: Consumer, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Return the offsets that the group has committed; none while no broker responds."""
@@ -111,6 +115,19 @@ class MemberOffsets:
         message = f"the group's offsets cannot be read: {reason_of(error)}"
         self._emit(KafkaClientError(code=error.name(), message=message))
         return [Start(partition, None, "") for partition in names_of(partitions)]
+
+
+def _numbers(consumer: Consumer, topic: str, timeout: float) -> Iterable[int]:
+    """Return the topic's partitions. A broker that has just started may not know the topic: it is asked again."""
+
+    def ask() -> Iterable[int]:
+        metadata = consumer.list_topics(topic, timeout=timeout).topics[topic]
+        if metadata.error is not None:  # it has no partitions then
+            raise KafkaException(metadata.error)
+        numbers: Iterable[int] = metadata.partitions
+        return numbers
+
+    return until_elected(ask, NO_LEADER | NO_TOPIC, timeout)
 
 
 def names_of(partitions: Sequence[TopicPartition]) -> list[Partition]:
