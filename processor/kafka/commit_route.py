@@ -26,7 +26,7 @@ from processor.kafka.elections import NO_COORDINATOR
 from processor.kafka.errors import reason_of
 from processor.kafka.group_inquiry import GroupInquiry
 from processor.kafka.transactional_offsets import Refused, TransactionalOffsets, is_member
-from processor.runtime.ports import Commit, MetadataTooLarge, Partition
+from processor.runtime.ports import Commit, MetadataTooLarge, NotSent, Partition
 from processor.settings import Settings
 from processor.telemetry.events import ConsumerCommitsHeld, ConsumerCommitsRerouted, Emit
 
@@ -43,9 +43,9 @@ AGAIN_SECONDS: Final = 0.1
 PASSING: Final = NO_COORDINATOR | {KafkaError.REQUEST_TIMED_OUT}
 """Refusals of a commit while a coordinator moves or starts. The client marks them retriable for transactions only."""
 
-GIVEN_UP: Final = "the group took the partitions away while the commit waited for the end of a rebalance"
+GIVEN_UP: Final = NotSent("the group took the partitions away while the commit waited for the end of a rebalance")
 
-OVERTAKEN: Final = "another commit went first while this one waited for the end of a rebalance"
+OVERTAKEN: Final = NotSent("another commit went first while this one waited for the end of a rebalance")
 
 TOO_LARGE: Final = "the metadata is longer than offset.metadata.max.bytes"
 

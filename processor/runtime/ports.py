@@ -112,6 +112,12 @@ class MetadataTooLarge(str):
         return made
 
 
+class NotSent(str):
+    """Why a commit was not sent to the group. That is no failure: what it has is committed with the next one."""
+
+    __slots__ = ()
+
+
 class OutputRecord(NamedTuple):
     """A record to be written."""
 

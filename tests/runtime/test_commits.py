@@ -14,7 +14,7 @@ from processor.engine.lease import LEASE_SHARE
 from processor.engine.skipmap import decode
 from processor.handlers.task import Task
 from processor.runtime.commits import committer
-from processor.runtime.ports import Commit
+from processor.runtime.ports import Commit, NotSent
 from processor.telemetry.events import (
     ConsumerCommitFailed,
     ConsumerLeaseLapsed,
@@ -171,6 +171,19 @@ def test_a_refused_commit_is_repeated_until_the_group_accepts_it() -> None:
         assert run.commit_point() == 0
         run.source.refusal = None
         until(lambda: run.commit_point() == 10)
+
+
+def test_a_commit_that_was_not_sent_is_made_again_and_is_no_failure() -> None:
+    with RunningConsumer(ignore, stats_interval=0.1) as run:
+        until(lambda: run.commit_point() == 0)
+        answers = [NotSent("kept"), NotSent("kept again")]
+        run.source.refuses = lambda _: answers.pop() if answers else None
+        run.push(*records(0, 10))
+        until(lambda: run.commit_point() == 10)
+        assert run.stop().exit_code == 0
+    assert answers == []
+    assert run.of(ConsumerStats)[-1].commit_failures == 0
+    assert run.of(ConsumerCommitFailed) == []
 
 
 def test_a_reason_is_logged_once_until_a_commit_is_accepted_or_another_reason_comes() -> None:

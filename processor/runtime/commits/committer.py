@@ -14,7 +14,7 @@ from processor.runtime.commits.map_records import WRITE_SECONDS, MapRecords
 from processor.runtime.commits.metadata import Metadata, Restored
 from processor.runtime.commits.staging import Staging
 from processor.runtime.desk import Desk
-from processor.runtime.ports import Commit, MetadataTooLarge, OutputsRefused, Partition, Source, Start
+from processor.runtime.ports import Commit, MetadataTooLarge, NotSent, OutputsRefused, Partition, Source, Start
 from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.events import ConsumerCommitFailed, Emit
 
@@ -348,7 +348,7 @@ class Committer:
         if isinstance(error, MetadataTooLarge) and any(commit.metadata for commit in commits):
             self._metadata.shorten(commits, error.partitions)
             self.commit_soon()
-        elif isinstance(error, OutputsRefused):
+        elif isinstance(error, OutputsRefused | NotSent):
             self.commit_soon()
         else:
             self._desk.counts.commit_failures += 1
