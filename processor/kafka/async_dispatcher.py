@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -83,8 +84,28 @@ class AsyncDispatcher:
         """
         async with self._bound().turn:
             if self._tasks is None:
-                self._tasks = await asyncio.to_thread(self._make)
+                self._tasks = await self._made()
                 renew_after_fork(self)
+
+    async def _made(self) -> TaskProducer:
+        """Make the producer in another thread. If this is cancelled, the producer is closed."""
+        made, is_cancelled = list[TaskProducer](), threading.Event()
+
+        def make() -> TaskProducer:
+            made.append(self._make())
+            if is_cancelled.is_set():
+                made[0].client.close(0.0)
+            return made[0]
+
+        try:
+            return await asyncio.to_thread(make)
+        except asyncio.CancelledError:
+            # The thread stores the producer first and looks at the event second, and here it is the other way round: so
+            # one of them sees the other. Both may close it.
+            is_cancelled.set()
+            if made:
+                asyncio.get_running_loop().run_in_executor(None, made[0].client.close, 0.0)
+            raise
 
     async def submit(  # noqa: PLR0913 — each but the first three is given by its name
         self,

@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,13 @@ import pytest
 from processor import AsyncDispatcher, Dispatcher, Step, group
 from processor.errors import DeliveryError, EncodeError, SettingsError
 from processor.handlers.links import read_plan
+from processor.kafka import async_dispatcher as module
 from processor.kafka.delivery_future import RecordMetadata
 from processor.kafka.embedded import EmbeddedBroker
+from processor.kafka.task_producer import TaskProducer
 from tests.support import cluster
 from tests.support.lifeline import die_with_parent
+from tests.support.until import until
 
 NOWHERE = "127.0.0.1:1"
 SECONDS = 60
@@ -150,6 +155,35 @@ def test_use_before_it_is_open_and_after_it_is_closed_is_an_error_that_names_the
             await dispatcher.submit("s", b"x")
 
     run(main())
+
+
+@pytest.mark.parametrize("is_made", [False, True], ids=["while-it-is-made", "just-after"])
+def test_an_open_that_is_cancelled_leaves_no_producer(monkeypatch: pytest.MonkeyPatch, is_made: bool) -> None:
+    """Whoever awaited it, perhaps with a time limit, has nothing to close."""
+    may_make, has_made = threading.Event(), threading.Event()
+
+    def make(*arguments: Any, **options: Any) -> TaskProducer:
+        may_make.wait()
+        made = TaskProducer(*arguments, **options)
+        has_made.set()
+        return made
+
+    async def main() -> None:
+        opening = asyncio.create_task(AsyncDispatcher(NOWHERE, "tasks", value_format="bytes").open())
+        await asyncio.sleep(0.05)
+        if is_made:
+            may_make.set()
+            has_made.wait()
+            time.sleep(0.05)  # the thread has returned, and the loop has not noticed it
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        may_make.set()
+
+    monkeypatch.setattr(module, "TaskProducer", make)
+    run(main())
+    assert has_made.is_set()
+    until(lambda: "dispatcher" not in {thread.name for thread in threading.enumerate()}, seconds=10.0)
 
 
 def test_a_dispatcher_belongs_to_one_event_loop_while_that_loop_is_open() -> None:
