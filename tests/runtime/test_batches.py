@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 
 from processor.engine import lease
-from processor.engine.record import Headers
+from processor.engine.pauses import Pause, Target
+from processor.engine.record import Headers, Record
 from processor.handlers.batch import BatchError
 from processor.handlers.exceptions import Reject, Retry, TaskTimeout
 from processor.handlers.links import Planned, write_plan
-from processor.handlers.task import Task
+from processor.handlers.task import Content, Task
 from processor.processor import Processor
 from processor.telemetry.events import TaskAbandoned, TaskDeadLettered, TaskStuck, TaskSucceeded, TaskTimedOut
 from processor.testing.memory.cluster import MemoryRecord
-from tests.runtime.fakes import PARTITION, POISON, FakeRecord
+from tests.runtime.fakes import PARTITION, POISON, FakeCodec, FakeRecord
 from tests.runtime.gate import KINDS
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until
@@ -106,6 +107,37 @@ def test_full_batches_are_called_at_once_with_each_sessions_tasks_in_order_and_w
         for session in {offset % 7 for offset in batch}:
             mine = [offset for offset in batch if offset % 7 == session]
             assert mine == list(range(mine[0], mine[-1] + 1, 7))
+
+
+class Ordering(FakeCodec):
+    """Gives an order while a worker decodes the record at offset 2, which it gathers with those before it."""
+
+    def decode(self, record: Record) -> Content:
+        if record.offset() == 2:
+            self.order()
+        return super().decode(record)
+
+    order: Callable[[], object]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pause_of_another_name_while_tasks_are_gathered_repeats_none_and_settles_none_in_place_of_another(
+    kind: str,
+) -> None:
+    def handle(tasks: list[Task]) -> None:
+        bad = {n: Reject("bad") for n, task in enumerate(tasks) if task.offset == 4}
+        if bad:
+            raise BatchError(bad)
+
+    codec, batches = Ordering(), Batches(handle)
+    with RunningConsumer(batches.app(kind, size=5, wait=0.05), codec=codec) as run:
+        pausing = run.consumer._desk.pausing
+        codec.order = lambda: pausing.begin(Target("name", "another"), Pause(1, "ann"))
+        run.push(*[record(n) for n in range(3)], record(3, name="plain"), record(4, b"t"))
+        run.settled(5)
+        assert run.stop().exit_code == 0
+    assert sorted(flat(batches.seen)) == [0, 1, 2, 4]
+    assert [dead.offset for dead in run.of(TaskDeadLettered)] == [4]
 
 
 @pytest.mark.parametrize("kind", KINDS)

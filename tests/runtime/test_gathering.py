@@ -91,6 +91,23 @@ def test_a_task_whose_name_is_paused_after_it_was_decoded_is_not_gathered() -> N
     assert gathered.due() == []
 
 
+@pytest.mark.parametrize("order", ["pause", "cancel"])
+def test_what_an_order_for_other_tasks_has_recalled_behind_a_task_is_not_gathered_with_it(order: str) -> None:
+    """The order comes after a worker has decoded the tasks. Those behind the first are in their lane again."""
+    gathered = Gathered(*[FakeRecord(n, b"a", name="b") for n in range(3)])
+    (loan,) = gathered.borrow()
+    part = Part(loan, [Task(record, b"", 1, inf, Content(b"")) for record in loan.records])
+    if order == "pause":
+        gathered.desk.pausing.begin(Target("name", "another"), Pause(1, "ann"))
+    else:
+        now = int(time() * 1000)
+        gathered.desk.cancelling.begin(CancelTarget("task", "another"), Cancel(now, "ann", now + 10**6))
+    gathered.desk.gathering.gather("handler", BatchRule(3, WAIT), part, alone=False)
+    (lent,) = gathered.due()
+    assert [task.offset for task in part.tasks] == [record.offset() for record in lent.records] == [0]
+    assert part.waiting == 2
+
+
 def test_a_batch_of_many_sessions_is_filled_with_one_count_of_its_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers and poller wait meanwhile: counting once for each session would take seconds for thousands of them."""
     gathered = Gathered(*[FakeRecord(n, b"%d" % (n % 50)) for n in range(200)])

@@ -40,7 +40,10 @@ class Gathering:
                 return
             now = monotonic()
             alone = alone or loan is self._shared.isolation.loan
-            count = 1 if alone else min(len(tasks), self._gatherer.room(handler, rule))
+            # An order may have cut the loan short after the borrower read its records, and while it decoded them: the
+            # tasks behind the first are in the lane again then.
+            left = len(loan.records) - loan.done
+            count = 1 if alone else min(len(tasks), left, self._gatherer.room(handler, rule))
             part.ends = part.ends and count == len(tasks)
             del tasks[count:]
             self._shared.count(self._assignment.narrow(loan, count))
