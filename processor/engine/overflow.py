@@ -15,7 +15,7 @@ from typing import Protocol
 
 from processor.engine.delays import Delays, Horizon, second_of
 from processor.engine.due_offsets import Entry
-from processor.engine.joins import Joins
+from processor.engine.joins import Joins, KeptRecord
 from processor.engine.lane import DELAYED, RECALLED, Lane
 from processor.engine.lanes import Lanes
 from processor.engine.offsets import Offsets
@@ -387,11 +387,11 @@ class Overflow:
         return shelf.lane
 
     def _has_refused(self, lane: Lane) -> bool:
-        """Return whether a join of the lane was refused. Its records lack the reason, and are not in order."""
-        terms = self._ledger.terms
-        if self._ledger.joins is None:
-            return False
-        return any(found.refusal for each in lane.waiting if (found := terms.get(each.offset())) is not None)
+        """Return whether a join of the lane was refused, or is cancelled and so checked once more.
+
+        The terms of its arrivals are not those of their records, and they are not in order.
+        """
+        return self._ledger.joins is not None and any(isinstance(each, KeptRecord) for each in lane.waiting)
 
     def _lift(self, lane: Lane, record: Record) -> None:
         priority = self._ledger.terms_of(record).priority

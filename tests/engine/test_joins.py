@@ -232,13 +232,16 @@ def test_what_is_refused_counts_as_delayed_where_its_lane_is() -> None:
     assert ledger.delayed_usage.tasks == 0
 
 
-def test_arrivals_of_a_refused_join_are_not_set_aside_while_others_of_their_lane_are() -> None:
+@pytest.mark.parametrize("error", [REFUSED, None])
+def test_arrivals_of_a_refused_join_are_not_set_aside_while_others_of_their_lane_are(
+    error: tuple[type[Exception], str] | None,
+) -> None:
     assignment = assignment_of(*[record(n) for n in range(20)])
     for branch in (0, 1):
         assignment.arrive(lend(assignment), Due(JOIN, 3, branch), 0.0)
     loan, ledger = lend(assignment), assignment.ledgers[0]
     assert assignment.make_room(0, Usage(32, 10**6), 100, 1.0) == 13
-    assignment.refuse(ledger, JOIN, REFUSED)
+    assignment.refuse(ledger, JOIN, error)
     assert assignment.make_room(0, Usage(8, 10**6), 100, 1.0) == 0
     loan.done = 1
     assignment.release(loan)
@@ -256,6 +259,21 @@ def test_a_lane_whose_last_arrival_here_is_kept_waits_for_those_that_are_set_asi
     (asked,) = assignment.ask(limits)
     assert assignment.read_again(ledger, [records[offset] for offset in asked.offsets])
     assert [each.offset() for each in lend(assignment, 9).records] == asked.offsets == [2, 3]
+
+
+def test_arrivals_of_a_cancelled_join_are_set_aside_neither_behind_later_ones_nor_without_what_was_to_follow() -> None:
+    assignment = assignment_of(*[record(n) for n in range(20)])
+    for branch in range(10):
+        assignment.arrive(lend(assignment), Due(JOIN, 11, branch), 0.0)
+    loan, ledger = lend(assignment), assignment.ledgers[0]
+    assignment.refuse(ledger, JOIN, None)  # behind the arrivals from 11 on, which wait for their turn
+    assignment.make_room(0, Usage(8, 10**6), 100, 1.0)
+    progress = ledger.progress()
+    assert progress is not None
+    assert (progress.commit_point, progress.settled_ranges()) == (0, [])
+    assert ledger.terms[0].followed
+    loan.done = 1
+    assignment.release(loan)
 
 
 def test_arrivals_of_a_refused_join_make_their_lane_ready_though_its_other_tasks_are_set_aside() -> None:
