@@ -358,6 +358,7 @@ class Overflow:
         del self._kept.asked[offset]
         self._delays.receive(record.key())
         shelf.put(offset)
+        self._lift(shelf.lane, record)
         return True
 
     def _put_back(self) -> None:

@@ -21,6 +21,7 @@ from processor.engine.delays import (
 )
 from processor.engine.due_offsets import MOST_DUE, Entry
 from processor.engine.ledger import Ledger, Loan
+from processor.engine.record import Headers
 from processor.engine.retry import Setback
 from processor.engine.stock import Usage
 from tests.engine.record import FakeRecord
@@ -344,6 +345,24 @@ def test_an_urgent_task_lifts_its_session_once_it_is_read_again() -> None:
     log.read_again(log.ask(Usage(100, 10**6)))
     assert log.assignment.snapshot(0.0, 0).urgent == 1
     assert offsets(log.assignment.lend(1, epoch=log.now)) == [[9]]
+
+
+def test_an_urgent_task_lifts_its_session_also_if_it_is_put_behind_what_that_has_on_a_shelf() -> None:
+    due: Headers = [("due", b"3600")]
+    delayed = [FakeRecord(n, b"%d" % n, b"", due) for n in range(10)]
+    hot = [FakeRecord(n, b"hot", b"", due) for n in range(10, 60)]
+    urgent = FakeRecord(60, b"hot", b"", [("due", b"7200"), ("priority", b"9")])
+    log, many = Log(*delayed, *hot, urgent, terms=urgent_terms_of), Usage(100, 10**6)
+    log.set_aside()
+    log.now = HOUR - 1.0
+    log.read_again(log.ask(many))
+    log.run()
+    log.assignment.make_room(0, Usage(32, 10**6), 100, FULL_SECONDS)
+    log.now = 2.0 * HOUR
+    log.ledger.overflow.is_low = False  # type: ignore[union-attr]
+    log.read_again(log.ask(many))
+    assert log.ledger.snapshot(0.0).delayed_aside == 0
+    assert offsets(log.lend())[0][0] == 10
 
 
 def test_a_deleted_record_counts_as_missed_and_so_do_those_below_the_start_of_the_log() -> None:
