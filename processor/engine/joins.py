@@ -312,14 +312,18 @@ class Joins:
         return self.offsets - others if others else self.offsets
 
     def expired(self, epoch: float, most: int) -> list[Identity]:
-        """Return at most `most` open joins that have expired at `epoch`, in seconds since the epoch."""
-        found: list[Identity] = []
+        """Return at most `most` open joins that have expired at `epoch`, each once. `epoch` is in seconds since the
+        epoch.
+
+        A join may have several times: that of a join which was taken stays, and its arrivals may come again.
+        """
+        found: dict[Identity, None] = {}
         while self._expiries and self._expiries[0][0] < epoch and len(found) < most:
             _, identity = heapq.heappop(self._expiries)
             join = self.open.get(identity)
             if join is not None and not join.is_ending:
-                found.append(identity)
-        return found
+                found[identity] = None
+        return list(found)
 
     def describe(self, identity: Identity) -> str:
         """Return what a join waits for, in words."""

@@ -387,6 +387,14 @@ def test_joins_expire_in_turn_and_a_late_one_not_before_it_may() -> None:
     assert (joins.expired(39.0, 9), joins.expired(41.0, 9), joins.next_expiry()) == ([], [("j", "c")], None)
 
 
+def test_a_join_that_was_taken_and_waits_again_expires_once_and_hides_no_other() -> None:
+    joins = Joins()
+    for offset, run in enumerate("aab"):
+        joins.take(("j", run))
+        joins.arrive(Due(("j", run), 3, 0, 10.0), record(offset), 1, 0.0)
+    assert joins.expired(20.0, 9) == [("j", "a"), ("j", "b")]
+
+
 def test_times_of_joins_that_are_complete_are_forgotten() -> None:
     joins = Joins()
     for number in range(3 * module.SPARE_EXPIRIES):
