@@ -25,6 +25,9 @@ ARRIVAL: Final = "task-arrival"
 AFTER: Final = "task-after"
 """The header with the ID of the dead-lettered task that this one follows, see `handlers/links.py`."""
 
+LARGEST_PARTITION: Final = 2**31 - 1
+"""The largest number that a partition can have in Kafka's protocol. The client takes no larger one."""
+
 
 class Place(NamedTuple):
     """Where a letter is in the dead-letter topic."""
@@ -57,7 +60,8 @@ class Letter:
 
     def partition(self) -> int:
         """The original partition; -1 if the letter does not have it."""
-        return _number(self._added.get("dlq-partition"))
+        number = _number(self._added.get("dlq-partition"))
+        return number if number <= LARGEST_PARTITION else -1
 
     def offset(self) -> int:
         """The original offset; -1 if the letter does not have it."""

@@ -45,6 +45,17 @@ def test_an_arrival_is_replayed_into_the_partition_where_its_join_waits() -> Non
     assert letter([("task-then", b"[]")]).replayed_partition() is None
 
 
+@pytest.mark.parametrize(
+    ("header", "partition"), [(b"2147483647", 2147483647), (b"2147483648", -1), (b"99999999999", -1), (b"-1", -1)]
+)
+def test_a_number_that_no_partition_can_have_is_not_sent_to(header: bytes, partition: int) -> None:
+    """The Kafka client raises an OverflowError for it."""
+    found = letter_of(FakeRecord(7, headers=[("task-arrival", b"{}"), ("dlq-topic", b"t"), ("dlq-partition", header)]))
+    assert found is not None
+    assert found.partition() == partition
+    assert found.replayed_partition() == (partition if partition >= 0 else None)
+
+
 def test_a_letter_of_a_letter_becomes_the_first_letter_again() -> None:
     """A group that consumes a dead-letter topic dead-letters to one of its own."""
     first = [("a", b"b"), *headers_of_a_failure(3, "first")]
