@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Final
 
+from processor.options.kinds import text_fault
+
 LONGEST_TOPIC: Final = 249
 """The most characters of a topic's name (`Topic.MAX_NAME_LENGTH` of Kafka)."""
 
@@ -38,7 +40,9 @@ def group_fault(group: str) -> str | None:
         return "must not be empty"
     if group != group.strip():
         return f"must not begin or end with white space, which the Kafka client drops: {group!r}"
-    size = len(group.encode(errors="surrogatepass"))
+    if (fault := text_fault(group)) is not None:
+        return fault
+    size = len(group.encode())
     return None if size <= LONGEST_TEXT else f"must have at most {LONGEST_TEXT} bytes in UTF-8, not {size}"
 
 

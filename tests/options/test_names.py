@@ -52,6 +52,8 @@ def test_a_group_name_that_kafka_accepts_has_no_fault(group: str) -> None:
         ("g\n", "must not begin or end with white space, which the Kafka client drops: 'g\\n'"),
         ("g" * 32768, "must have at most 32767 bytes in UTF-8, not 32768"),
         ("ü" * 16384, "must have at most 32767 bytes in UTF-8, not 32768"),
+        ("g\udcff", "must be valid UTF-8"),
+        ("g\0h", "must not contain a NUL character"),
     ],
 )
 def test_a_group_name_that_the_client_or_a_broker_does_not_take_is_refused(group: str, fault: str) -> None:
