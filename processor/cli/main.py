@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -42,6 +44,9 @@ DISK_TROUBLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 INTERRUPTED: Final = 130
 """128 and the number of SIGINT, as in a shell."""
+
+ESCAPED: Final = "processor.escaped"
+"""The error handler of standard output, see `_escaped`."""
 
 
 class Commands(Group):
@@ -118,6 +123,7 @@ def processor(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; a mistake of the user is one line on stderr."""
     _occupy_standard_descriptors()
+    _escape_what_cannot_be_written()
     command = get_command(app)
     try:
         exit_code = command.main(arguments, prog_name="processor", standalone_mode=False) or 0
@@ -147,6 +153,21 @@ def _occupy_standard_descriptors() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number, which is this one
     if sys.stdout is None:  # so Python shows that it was closed
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 — it stays open
+
+
+def _escape_what_cannot_be_written() -> None:
+    """Escape characters that the encoding of standard output does not have: a locale need not be UTF-8."""
+    codecs.register_error(ESCAPED, _escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=ESCAPED)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    r"""Return the characters as \uNNNN, which is also valid in the strings of JSON, and the position after them."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2)), error.end
 
 
 def _complain(sentence: str, exit_code: int) -> int:

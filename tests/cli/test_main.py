@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -169,6 +170,19 @@ def test_a_full_disk_is_one_line_and_a_closed_standard_output_none(arguments: tu
     closed = ["sh", "-c", f"exec {shlex.join(command)} >&-"]
     ended = subprocess.run(closed, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_json_is_valid_also_where_the_locale_has_not_its_characters() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "processor", "decode", "--value-format", "json"],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        input='"é – 😀"'.encode(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert json.loads(ended.stdout.decode("latin-1"))["value"] == "é – 😀"
 
 
 GROUPED = [
