@@ -39,5 +39,20 @@ def restore_sigterm_for_pid_1() -> None:
         signal.signal(signal.SIGTERM, _die)
 
 
+def exit_on_sigint() -> None:
+    """Makes SIGINT end this process with 130, without a traceback, until `restore_sigint`.
+
+    A SIGINT that is ignored stays ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _die)
+
+
+def restore_sigint() -> None:
+    """Makes SIGINT a KeyboardInterrupt again if `exit_on_sigint` has changed that."""
+    if signal.getsignal(signal.SIGINT) is _die:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _die(number: int, _frame: FrameType | None) -> None:
     os._exit(128 + number)
