@@ -46,7 +46,8 @@ class Resets:
         self._policy = str(config.get(KEY, "earliest"))
         if self._policy not in POLICIES:
             raise SettingsError(f"-X {KEY} must be one of {', '.join(POLICIES)}, not {self._policy!r}")
-        self._astray: set[Partition] = set()
+        self._astray: dict[Partition, int | None] = {}
+        """These partitions, and the offset where each is to continue; None until it is looked up."""
         self._emit = emit
         self._failures: RepeatsByKey[Partition] = RepeatsByKey(LOG_AGAIN_SECONDS)
 
@@ -81,30 +82,38 @@ class Resets:
         """
         if POLICIES[self._policy] is None:
             raise ProcessorError(f"{partition} has no record at the group's offset, and -X {KEY} is set to error")
-        self._astray.add(partition)
+        self._astray[partition] = None
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """Removes partitions that are no longer assigned to this consumer."""
         for partition in partitions:
-            self._astray.discard(partition)
+            self._astray.pop(partition, None)
             self._failures.forget(partition)
 
-    def found(self, consumer: Consumer) -> Iterator[tuple[Partition, int]]:
-        """Continues partitions that have records, and yields the offset of each. Others remain until a later call."""
-        for partition in list(self._astray):
-            where = TopicPartition(*partition)
+    def look_up(self, consumer: Consumer) -> None:
+        """Look up where to continue the partitions. Those whose offsets are unknown remain until a later call."""
+        for partition in [partition for partition, offset in self._astray.items() if offset is None]:
             try:
-                low, high = consumer.get_watermark_offsets(where, timeout=ASK_SECONDS)
-                where.offset = low if self.first == OFFSET_BEGINNING else high
+                low, high = consumer.get_watermark_offsets(TopicPartition(*partition), timeout=ASK_SECONDS)
             except KafkaException as caught:
                 self._log(partition, caught.args[0])
+            else:
+                self._astray[partition] = low if self.first == OFFSET_BEGINNING else high
+
+    def found(self, consumer: Consumer) -> Iterator[tuple[Partition, int]]:
+        """Continue the partitions that were looked up, and yield the offset of each.
+
+        To be called only when no revoke waits in the client, see `KafkaSource.take`.
+        """
+        for partition, offset in list(self._astray.items()):
+            if offset is None:
                 continue
+            where = TopicPartition(*partition, offset)
             # The client rejects a seek here, since it has stopped fetching the partition after the error.
             consumer.incremental_unassign([where])
             consumer.incremental_assign([where])
-            self._astray.discard(partition)
-            self._failures.forget(partition)
-            yield partition, where.offset
+            self.forget([partition])
+            yield partition, offset
 
     def _log(self, partition: Partition, error: KafkaError) -> None:
         """Logs why a partition stays as it is. The client reports an unreachable broker, but not a missing leader."""

@@ -97,6 +97,8 @@ class KafkaSource:
         """The partitions that are assigned to this member."""
         self._given_up: set[Partition] = set()
         """Partitions that were revoked or lost since the current `take` received its first record."""
+        self._is_drained = False
+        """Whether the last call of the client has returned all records, and served all callbacks, that it had."""
         self._is_closing = False
         """Whether this member leaves the group for good."""
         self.session_seconds = _session_seconds(self._config)
@@ -161,10 +163,16 @@ class KafkaSource:
             return ()
         self._surveyor.tick()
         if self._resets and not handover.leaving:
-            self._continue_reset()
+            self._resets.look_up(self._consumer)
         if handover.stand_in is not None:
-            return self._take_from_both(handover.stand_in, limit, seconds)
-        return self._take_own(limit, seconds)
+            records = self._take_from_both(handover.stand_in, limit, seconds)
+        else:
+            records = self._take_own(limit, seconds)
+        # librdkafka may have begun a revoke, also during the lookup, whose callback waits behind records. A reset would
+        # release the revoked partitions then, before their tasks have ended.
+        if self._resets and self._is_drained and not handover.leaving:
+            self._continue_reset()
+        return records
 
     def _reopen_when_due(self, due: float, seconds: float) -> None:
         left = due - monotonic()
@@ -186,12 +194,14 @@ class KafkaSource:
 
     def _delivered(self, limit: int, seconds: float) -> Sequence[Record]:
         first = cast(Record | None, self._consumer.poll(seconds))
+        self._is_drained = first is None
         if first is None:
             return ()
         if limit <= 1:
             return (first,)
         self._given_up.clear()
         rest = cast(list[Record], self._consumer.consume(limit - 1, 0))
+        self._is_drained = len(rest) < limit - 1
         # Either call may serve a rebalance. If the second one does, the first record may belong to a partition that was
         # released meanwhile, and perhaps assigned again: then it is delivered again. If the first one does, the record
         # that it returns belongs to the new assignment, and is delivered once.

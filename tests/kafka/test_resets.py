@@ -35,7 +35,12 @@ def test_offsets_that_cannot_be_looked_up_are_logged_once_for_each_cause_until_t
     resets = Resets({}, events.append)
     client: Any = Client(lost, lost, late)
     resets.lose(PARTITION)
-    assert [list(resets.found(client)) for _ in range(4)] == [[], [], [], [(PARTITION, 7)]]
+    found: list[tuple[Partition, int]] = []
+    for _ in range(4):
+        assert found == []
+        resets.look_up(client)
+        found += resets.found(client)
+    assert found == [(PARTITION, 7)]
     assert not resets
     logged = [event for event in events if isinstance(event, KafkaClientError)]
     assert [event.code for event in logged] == ["LEADER_NOT_AVAILABLE", "_TIMED_OUT"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
 from processor.kafka import source as module
 from processor.kafka.redelivery import Redelivery
@@ -29,7 +29,8 @@ class ScriptedClient:
         self.in_close: list[Callable[[], object]] = []
         self.asked = 0
         self.assigned: list[TopicPartition] = []
-        self.record = FakeRecord(0, b"k")
+        self.unassigned: list[TopicPartition] = []
+        self.record: FakeRecord | None = FakeRecord(0, b"k")
         self.fetched: list[FakeRecord] = []
         """What `consume` returns next."""
         self.positions: dict[int, int] = {}
@@ -37,6 +38,7 @@ class ScriptedClient:
     def subscribe(self, topics: list[str], *, on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
         self.assign = lambda: on_assign(self, [TopicPartition("t", 0)])
         self.assign_none = lambda: on_assign(self, [])
+        self.assign_other = lambda: on_assign(self, [TopicPartition("t", 1)])
         self.revoke = lambda: on_revoke(self, [PLACE])
         self.lose = lambda: on_lost(self, [PLACE])
 
@@ -50,9 +52,13 @@ class ScriptedClient:
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self.assigned += partitions
 
-    def incremental_unassign(self, partitions: list[TopicPartition]) -> None: ...
+    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
+        self.unassigned += partitions
 
-    def poll(self, seconds: float) -> FakeRecord:
+    def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
+        return 7, 9
+
+    def poll(self, seconds: float) -> FakeRecord | None:
         for happens in self.in_poll:
             happens()
         return self.record
@@ -68,6 +74,13 @@ class ScriptedClient:
             happens()
 
 
+class NoOffset(FakeRecord):
+    """Reports that the broker does not have the next offset of partition 1."""
+
+    def error(self) -> KafkaError:
+        return KafkaError(KafkaError._AUTO_OFFSET_RESET)
+
+
 class Listener:
     def on_assign(self, starts: list[Start]) -> None: ...
 
@@ -79,6 +92,13 @@ class Listener:
     def on_reset(self, partition: Partition, offset: int) -> None: ...
 
     def on_committed(self, commits: list[Commit], error: str | None) -> None: ...
+
+
+class Draining(Listener):
+    """Releases partitions only when the test asks for it, since tasks of them run for long."""
+
+    def on_revoke(self, partitions: list[Partition], release: Callable[[], None]) -> None:
+        self.release = release
 
 
 @pytest.fixture
@@ -177,21 +197,61 @@ def test_a_partition_that_is_reset_may_begin_at_any_offset() -> None:
     assert list(redelivery.filter(client, [record])) == [record]  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def astray(opened: tuple[KafkaSource, ScriptedClient]) -> tuple[KafkaSource, ScriptedClient]:
+    """A source that has two partitions, and whose broker does not have the next offset of the second one."""
+    source, client = opened
+    client.in_poll, client.record = [client.assign, client.assign_other], None
+    source.take(10, 0.0)
+    client.in_poll = []
+    assert source.interpret(NoOffset(0, None, partition=1)) is None
+    return source, client
+
+
+def test_a_partition_is_not_reset_while_a_revoke_waits_in_the_client(
+    astray: tuple[KafkaSource, ScriptedClient],
+) -> None:
+    """The reset would release the revoked partition, and another member would begin it while its tasks run here."""
+    source, client = astray
+    source._listener = listener = Draining()  # type: ignore[assignment]
+    client.in_poll = [client.revoke]
+    source.take(10, 0.0)
+    client.in_poll = []
+    source.take(10, 0.0)
+    assert client.unassigned == []
+    listener.release()
+    source.take(10, 0.0)
+    assert [at.partition for at in client.unassigned] == [0, 1]
+    source.close()
+
+
+def test_a_partition_is_reset_only_once_nothing_is_left_in_the_client(
+    astray: tuple[KafkaSource, ScriptedClient],
+) -> None:
+    """A revoke might wait behind the records."""
+    source, client = astray
+    client.record = FakeRecord(0, b"k")
+    assert [record.offset() for record in source.take(1, 0.0)] == [0]
+    client.fetched = [FakeRecord(1, b"k"), FakeRecord(2, b"k")]
+    assert len(source.take(3, 0.0)) == 3
+    assert client.unassigned == []
+    client.fetched = [FakeRecord(3, b"k")]
+    assert len(source.take(3, 0.0)) == 2
+    assert [at.partition for at in client.unassigned] == [1]
+    assert (client.assigned[-1].partition, client.assigned[-1].offset) == (1, 7)
+
+
 def test_a_reset_continues_after_partitions_were_lost_while_they_drained(
-    opened: tuple[KafkaSource, ScriptedClient], monkeypatch: pytest.MonkeyPatch
+    astray: tuple[KafkaSource, ScriptedClient],
 ) -> None:
     """A reset waits while partitions leave; those that are lost have left."""
-    source, client = opened
-    resets: list[int] = []
-    monkeypatch.setattr(Listener, "on_revoke", lambda *_: None)  # the drain goes on
-    monkeypatch.setattr(Listener, "on_reset", lambda _, partition, offset: resets.append(offset))
-    monkeypatch.setattr(source._resets, "found", lambda _: [(Partition("t", 0), 7)])
-    client.in_poll = [client.assign, client.revoke, client.lose, client.assign]
-    source.take(1, 0.0)
-    source._resets.lose(Partition("t", 0))
+    source, client = astray
+    source._listener = Draining()  # type: ignore[assignment]
+    client.in_poll = [client.revoke, client.lose]
+    source.take(10, 0.0)
     client.in_poll = []
-    source.take(1, 0.0)
-    assert resets == [7]
+    source.take(10, 0.0)
+    assert [at.partition for at in client.unassigned] == [0, 1]
 
 
 def test_an_assignment_during_the_close_of_the_client_sends_no_query(
