@@ -6,7 +6,7 @@ from struct import unpack_from
 from typing import Final
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
+from confluent_kafka.admin import AdminClient, ConsumerGroupDescription, GroupMetadata
 
 from processor.errors import ProcessorError
 from processor.kafka.client_log import client_hooks
@@ -58,7 +58,7 @@ class GroupInquiry:
         soon: see `PATIENCE_SECONDS`.
         """
         try:
-            found = self._opened().list_groups(self._settings.group, timeout=ANSWER_SECONDS)
+            found = self._listed()
         except (KafkaException, ProcessorError):
             return False
         return any(str(group.state) in REBALANCING for group in found)
@@ -70,8 +70,7 @@ class GroupInquiry:
         right after its start. The request is that of `is_rebalancing`.
         """
         try:
-            client = self._opened()
-            groups = client.list_groups(self._settings.group, timeout=ANSWER_SECONDS)
+            groups, client = self._listed(), self._opened()
             topics = {t: client.list_topics(t, timeout=ANSWER_SECONDS).topics[t] for t in self._settings.topics}
         except (KafkaException, ProcessorError):
             return None
@@ -79,6 +78,22 @@ class GroupInquiry:
             return None
         assigned = {place for group in groups for member in group.members for place in assigned_by(member.assignment)}
         return frozenset(Partition(t, n) for t, topic in topics.items() for n in topic.partitions) - assigned
+
+    def _listed(self) -> list[GroupMetadata]:
+        """Return the group, in a list of at most one.
+
+        Raises:
+            KafkaException: the coordinator does not answer, or another broker does not.
+        """
+        client = self._opened()
+        try:
+            found: list[GroupMetadata] = client.list_groups(self._settings.group, timeout=ANSWER_SECONDS)
+        except KafkaException:
+            # The client asks every broker that it knows, and fails if one of them is dead, until its metadata are ten
+            # seconds old. A new client knows only the brokers that the cluster has now.
+            self._client = None
+            raise
+        return found
 
     def _opened(self) -> AdminClient:
         if self._client is None:
