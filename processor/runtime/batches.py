@@ -97,6 +97,7 @@ class Batches:
             if len(part.tasks) < len(part.loan.records):
                 part.ends = True
                 self._desk.gathering.narrow(batch, part)
+        self._desk.gathering.leave_out_held(batch)
 
     def _leave_out_expired(self, batch: Batch, part: Part) -> None:
         """Return a task that has expired while it waited for its batch to its lane, where a worker handles it."""

@@ -110,14 +110,16 @@ def test_full_batches_are_called_at_once_with_each_sessions_tasks_in_order_and_w
 
 
 class Ordering(FakeCodec):
-    """Gives an order while a worker decodes the record at offset 2, which it gathers with those before it."""
+    """Gives an order while a worker decodes the record at offset 2 for the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.orders: list[Callable[[], object]] = []
 
     def decode(self, record: Record) -> Content:
-        if record.offset() == 2:
-            self.order()
+        if record.offset() == 2 and self.orders:
+            self.orders.pop()()
         return super().decode(record)
-
-    order: Callable[[], object]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -132,12 +134,29 @@ def test_a_pause_of_another_name_while_tasks_are_gathered_repeats_none_and_settl
     codec, batches = Ordering(), Batches(handle)
     with RunningConsumer(batches.app(kind, size=5, wait=0.05), codec=codec) as run:
         pausing = run.consumer._desk.pausing
-        codec.order = lambda: pausing.begin(Target("name", "another"), Pause(1, "ann"))
+        codec.orders.append(lambda: pausing.begin(Target("name", "another"), Pause(1, "ann")))
         run.push(*[record(n) for n in range(3)], record(3, name="plain"), record(4, b"t"))
         run.settled(5)
         assert run.stop().exit_code == 0
     assert sorted(flat(batches.seen)) == [0, 1, 2, 4]
     assert [dead.offset for dead in run.of(TaskDeadLettered)] == [4]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_does_not_begin_if_its_session_is_paused_while_a_worker_fills_it(kind: str) -> None:
+    codec, batches, session = Ordering(), Batches(), Target("session", "s")
+    with RunningConsumer(batches.only(kind, size=3, wait=LONG), codec=codec) as run:
+        pausing = run.consumer._desk.pausing
+        codec.orders.append(lambda: pausing.begin(session, Pause(1, "ann")))
+        run.push(record(0))
+        until(lambda: run.consumer._desk._shared.gatherer.has_open)
+        run.push(record(1), record(2))
+        until(lambda: batches.seen or run.consumer._desk.report(0.0).pauses.waiting)
+        assert batches.seen == []
+        pausing.end(session)
+        run.settled(3)
+        assert run.stop().exit_code == 0
+    assert batches.seen == [[0, 1, 2]]
 
 
 @pytest.mark.parametrize("kind", KINDS)

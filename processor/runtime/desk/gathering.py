@@ -80,6 +80,13 @@ class Gathering:
             self._shared.count(self._assignment.narrow(part.loan, len(part.tasks)))
             batch.count()
 
+    def leave_out_held(self, batch: Batch) -> None:
+        """Gives back the loans that may no longer begin, because of what was ordered while the borrower filled it."""
+        if self._waiting.pauses.in_force or self._waiting.cancels.in_force:
+            with self._lock:
+                self._give_back_held(batch)
+                self._wakeups.wake_borrowers()
+
     def reopen(self, batch: Batch) -> None:
         """Makes a batch that has room and is not due wait for more tasks."""
         with self._lock:
