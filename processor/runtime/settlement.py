@@ -169,7 +169,11 @@ class Settlement:
             if self._is_simple(attempt):
                 if (note_success := self.note_success) is not None:
                     note_success(attempt)
-            elif isinstance(outcome, Failed) and (delay := self._delay(attempt, outcome)) is not None:
+            elif (
+                isinstance(outcome, Failed)
+                and self._cancel_of(attempt, outcome) is None
+                and (delay := self._delay(attempt, outcome)) is not None
+            ):
                 failed = self._explained(attempt, outcome)
                 if self._tracing is not None:
                     self._tracing.end(attempt)
@@ -244,13 +248,15 @@ class Settlement:
     def _fail(self, attempt: Attempt, failed: Failed) -> None:
         """Parks the task until its next attempt, or dead-letters it."""
         failed = self._explained(attempt, failed)
+        # Once: if the control topic's thread withdrew it between two looks, the task would be neither cancelled nor
+        # attempted again.
+        cancel = self._cancel_of(attempt, failed)
+        if cancel is not None:
+            self._cancel(attempt, cancel, Cause.INTERRUPTED)
+            return
         delay, handler = self._delay(attempt, failed), attempt.handler
         if delay is None:
-            cancel = self._cancel_of(attempt, failed)
-            if cancel is not None:
-                self._cancel(attempt, cancel, Cause.INTERRUPTED)
-            else:
-                self._dead_letter(attempt, failed)
+            self._dead_letter(attempt, failed)
             return
         self.log.waits(attempt, failed, delay)
         is_outage = failed.verdict is Verdict.OUTAGE
@@ -302,8 +308,6 @@ class Settlement:
             attempt.go_on()
 
     def _delay(self, attempt: Attempt, failed: Failed) -> float | None:
-        if self._cancel_of(attempt, failed) is not None:
-            return None
         policy = self._policy(attempt.handler)
         if failed.verdict is Verdict.OUTAGE:
             return policy.delay(attempt.loan.outages + 1, random())

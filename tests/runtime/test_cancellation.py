@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from processor import Processor, Retry, Task, TaskCancelled
-from processor.engine.cancels import Cancel, CancelTarget
+from processor.engine.cancels import Cancel, Cancels, CancelTarget
 from processor.engine.pauses import ALL, Target
 from processor.handlers.joins import Join
 from processor.handlers.links import Planned, write_plan
+from processor.runtime import settlement
+from processor.runtime.cancelled import cancel_of
 from processor.runtime.commands import key_of, value_of
 from processor.runtime.ports import Headers
 from processor.telemetry import events
@@ -355,6 +357,35 @@ def test_an_attempt_that_fails_while_its_task_is_cancelled_is_not_repeated(kind:
         feed.cancel(SESSION)
         wait_settled(run, 1)
     assert (begun, cancelled(run)) == ([0], [0])
+
+
+def test_an_attempt_that_fails_when_its_cancellation_is_withdrawn_is_repeated_or_cancelled_but_no_dead_letter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cancellation is withdrawn right after it was found to cover the failed task."""
+    gate, feed, begun = Gate(), Commands(), list[int]()
+
+    def fail_once(task: Task) -> None:
+        begun.append(task.attempt)
+        if len(begun) == 1:
+            gate.handle(task)
+            raise OSError("once")
+
+    def found_and_withdrawn(cancels: Cancels, task: Task) -> Cancel | None:
+        found = cancel_of(cancels, task)
+        if found is not None:
+            feed.withdraw(SESSION)
+        return found
+
+    with obeying(fail_once, feed) as run:
+        run.push(FakeRecord(0, b"s"))
+        gate.until_begun()
+        monkeypatch.setattr(settlement, "cancel_of", found_and_withdrawn)
+        feed.cancel(SESSION)
+        gate.open()
+        wait_settled(run, 1)
+    assert not run.of(TaskDeadLettered)
+    assert begun == [1, 2] or cancelled(run) == [0]
 
 
 def test_a_cancelled_handler_that_succeeds_counts_as_a_success() -> None:
