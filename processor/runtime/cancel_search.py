@@ -106,6 +106,8 @@ class CancelSearch:
     def _unsearched(self) -> list[Delayed]:
         """Return the partitions that have set-aside tasks which were not searched yet."""
         if not self._desk.cancelling.cancels.in_force or not self._desk.set_aside.tasks:
+            self._searched.clear()  # a partition that was given up would stay in memory with all that waits in it
+            self._dues.clear()
             return []
         delayed = self._desk.set_aside.delayed()
         self._searched = {each.ledger: self._searched.get(each.ledger, 0) for each in delayed}

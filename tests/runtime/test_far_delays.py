@@ -333,6 +333,23 @@ def test_a_search_takes_a_fifth_of_a_core_at_most(monkeypatch: pytest.MonkeyPatc
     assert run.consumer._desk.counts.records_read_again == 10
 
 
+def test_a_partition_that_is_given_up_is_not_kept_in_memory_by_the_search(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancel_search, "LOOK_SECONDS", 0.05)
+    feed = Commands()
+    with obeying(lambda task: None, feed, max_in_flight=64, stats_interval=0.1) as run:
+        run.push(*delayed(300))
+        run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 500)
+        feed.cancel(CancelTarget("session", "s200"), since=milliseconds(HOUR))
+        until(lambda: settled_offsets(run) == [200, 500], lambda: settled_offsets(run), SECONDS)
+        search = run.consumer._cancel_search
+        until(lambda: search._searched, seconds=SECONDS)
+        assert run.source.revoke(PARTITION).wait(SECONDS)
+        until(lambda: not search._searched and not search._dues, seconds=10.0)
+        assert run.stop().exit_code == 0
+
+
 @pytest.mark.parametrize("event", ["drain", "close"])
 def test_a_search_ends_once_its_partition_is_revoked_or_lost(event: str) -> None:
     run = RunningConsumer(lambda _: None)
