@@ -113,11 +113,12 @@ class Definitions:
         kind = node["type"]
         if kind in ("array", "map"):
             inner = "items" if kind == "array" else "values"
-            return {**node, inner: self._qualified(origin, node[inner], namespace)}
+            return {**_nameless(node), inner: self._qualified(origin, node[inner], namespace)}
         if isinstance(kind, str) and kind in NAMED:
             return self._defined(origin, node, namespace)
         # {"type": "string", "logicalType": …} is kept; {"type": {…}} and {"type": "a.Reference"} are unwrapped.
-        return node if isinstance(kind, str) and kind in PRIMITIVES else self._qualified(origin, kind, namespace)
+        is_primitive = isinstance(kind, str) and kind in PRIMITIVES
+        return _nameless(node) if is_primitive else self._qualified(origin, kind, namespace)
 
     def _defined(self, origin: str, node: dict[str, Any], namespace: str) -> str:
         name = _full_name(origin, node, namespace)
@@ -203,6 +204,11 @@ def _fields(origin: str, record: str, node: dict[str, Any]) -> list[Any]:
     if not isinstance(fields, list):
         raise LoadError(f"{origin}: the fields of {record} are not a list")
     return fields
+
+
+def _nameless(node: dict[str, Any]) -> dict[str, Any]:
+    """A type that has no name in Avro, without the attribute `name` that some authors give it."""
+    return {name: member for name, member in node.items() if name != "name"}
 
 
 def _without_docs(node: dict[str, Any]) -> dict[str, Any]:

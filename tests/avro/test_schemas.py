@@ -89,6 +89,19 @@ def test_a_type_inside_another_is_a_schema_of_its_own(folder: Path) -> None:
     assert loaded.by_fingerprint[loaded.by_name["shop.Line"].fingerprint].name == "shop.Line"
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ({"type": "int", "name": "Cents"}, 3),
+        ({"type": "array", "name": "List", "items": {"type": "int", "name": "Cents"}}, []),
+        ({"type": "map", "name": "Table", "values": "int"}, {}),
+    ],
+)
+def test_a_type_that_has_no_name_in_avro_may_have_one_and_is_read(folder: Path, kind: Any, value: Any) -> None:
+    schema = load_schemas(write(folder, a=record("R", x=kind))).by_name["R"]
+    assert schema.read(b"\x06" if value == 3 else b"\x00", 0) == {"x": value}
+
+
 def test_a_shipped_schema_may_be_repeated(folder: Path) -> None:
     task = json.loads((shipped_folder() / "task.avsc").read_bytes())
     for documented in (task, *task["fields"]):
