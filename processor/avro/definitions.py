@@ -126,6 +126,8 @@ class Definitions:
         own = {**node, "name": name, "namespace": inner}
         if node["type"] in ("record", "error"):
             own["fields"] = [self._field(origin, name, field, inner) for field in _fields(origin, name, node)]
+        elif node["type"] == "fixed":
+            _check_size(origin, name, node["size"])
         known = self._by_name.setdefault(name, Definition(origin, own))
         if known.node is not own and _without_docs(known.node) != _without_docs(own):
             raise LoadError(f"{origin}: {name} is defined differently in {known.origin}")
@@ -204,6 +206,11 @@ def _fields(origin: str, record: str, node: dict[str, Any]) -> list[Any]:
     if not isinstance(fields, list):
         raise LoadError(f"{origin}: the fields of {record} are not a list")
     return fields
+
+
+def _check_size(origin: str, name: str, size: Any) -> None:
+    if type(size) is not int or size < 0:
+        raise LoadError(f"{origin}: the size of {name} must be a number of bytes, not {size!r}")
 
 
 def _nameless(node: dict[str, Any]) -> dict[str, Any]:

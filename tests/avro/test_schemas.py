@@ -126,6 +126,9 @@ def test_a_shipped_name_cannot_be_redefined(folder: Path) -> None:
         ({"bad": "null"}, r"bad\.avsc: None is not an Avro type"),
         ({"bad": "{}"}, r"bad\.avsc: a type lacks its 'type'"),
         ({"bad": {"type": "record", "name": "R"}}, r"bad\.avsc: a type lacks its 'fields'"),
+        ({"bad": {"type": "fixed", "name": "F"}}, r"bad\.avsc: a type lacks its 'size'"),
+        ({"bad": {"type": "fixed", "name": "F", "size": -1}}, "the size of F must be a number of bytes, not -1"),
+        ({"bad": {"type": "fixed", "name": "F", "size": "3"}}, "the size of F must be a number of bytes, not '3'"),
         ({"bad": {"type": "record", "name": "R", "fields": 5}}, r"bad\.avsc: the fields of R are not a list"),
         ({"bad": {"type": "record", "name": "R", "fields": ["a"]}}, "R has a field without a name or a type"),
         (
