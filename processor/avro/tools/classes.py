@@ -151,7 +151,7 @@ class Classes:
 
     def _field(self, record: str, field: Any) -> Iterator[str]:
         name, annotation = field["name"], self._annotation(field["type"])
-        default = self._default(field) if "default" in field else None
+        default = self._default(record, field) if "default" in field else None
         if keyword.iskeyword(name) or name.startswith("__"):
             if self._style == "dataclass":
                 raise LoadError(f"{record}: a dataclass cannot have a field named {name}: use --style msgspec")
@@ -168,9 +168,12 @@ class Classes:
         self._used.add("field")
         return "field"
 
-    def _default(self, field: Any) -> str:
+    def _default(self, record: str, field: Any) -> str:
         """The default as an expression; a lambda that returns it if it is mutable."""
-        literal = self._literals.of(field["type"], field["default"])
+        try:
+            literal = self._literals.of(field["type"], field["default"])
+        except ValueError as error:
+            raise LoadError(f"{record}.{field['name']}: {error}") from None
         return f"lambda: {literal}" if isinstance(field["default"], list | dict) else literal
 
     def _resolve(self, node: Any) -> Any:
@@ -216,11 +219,12 @@ class Literals:
         """The expression for the default of a field of type `node`.
 
         Raises:
-            LoadError: the default matches no branch of its union.
+            ValueError: the default does not match its type.
         """
         node = self._resolve(node)
         if isinstance(node, list):
             return self.of(self._branch(node, default), default)
+        value = default_value(node, default, self._resolve)
         kind = node["type"] if isinstance(node, dict) else node
         if kind == "array":
             return f"[{', '.join(self.of(node['items'], item) for item in default)}]"
@@ -231,7 +235,7 @@ class Literals:
             return f"{self._classes[node['name']]}.{member(default)}"
         if kind in ("record", "error"):
             return self._record(node, default)
-        return _plain(default_value(node, default, self._resolve))
+        return _plain(value)
 
     def _record(self, node: Any, default: Any) -> str:
         given = [field for field in node["fields"] if field["name"] in default]
@@ -245,7 +249,7 @@ class Literals:
             except ValueError:
                 continue
             return branch
-        raise LoadError(f"the default {default!r} matches no branch of its union")
+        raise ValueError(f"the default {default!r} matches no branch of its union")
 
 
 def text(value: str) -> str:

@@ -127,6 +127,32 @@ def test_a_field_named_by_a_keyword_requires_a_struct() -> None:
         Classes(schema_of(document))
 
 
+SUIT = {"type": "enum", "name": "a.Suit", "symbols": ["HEARTS"]}
+LINE = {"type": "record", "name": "a.Line", "fields": [{"name": "n", "type": "int"}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "reason"),
+    [
+        ("Suit", None, "the default None is not a valid enum"),
+        ("Line", None, "the default None is not a valid record"),
+        ("Line", {}, "the default {} lacks the field n"),
+        ({"type": "array", "items": "double"}, [None], "the default None is not a valid double"),
+        (
+            ["null", {"type": "map", "values": "int"}],
+            {"a": "b"},
+            "the default {'a': 'b'} matches no branch of its union",
+        ),
+    ],
+)
+def test_a_default_that_does_not_match_its_type_is_one_line(kind: Any, default: Any, reason: str) -> None:
+    known = [{"name": "suit", "type": SUIT}, {"name": "line", "type": LINE}]
+    fields = [*known, {"name": "x", "type": kind, "default": default}]
+    with pytest.raises(LoadError) as caught:
+        Classes(schema_of({"type": "record", "name": "a.R", "fields": fields}), "msgspec").text()
+    assert str(caught.value) == f"a.R.x: {reason}"
+
+
 def test_two_types_with_one_class_name_are_rejected() -> None:
     first, second = ({"type": "record", "name": f"{place}.Order", "fields": []} for place in ("a", "b"))
     with pytest.raises(LoadError, match=r"a\.Order and b\.Order would share the class name Order"):
