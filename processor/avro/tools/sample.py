@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from processor.avro.logical import logical_type
+from processor.avro.names import named_types
 from processor.avro.schema import Schema
 from processor.errors import LoadError
 
@@ -28,18 +29,23 @@ class Sampler:
     def __init__(self, schema: Schema, seed: int | None = None) -> None:
         self._random = random.Random(seed)
         self._schema = schema
-        self._names: dict[str, Any] = {}
+        self._names = named_types(schema.definition)
+        """A type may be defined in a branch that is not chosen, and used elsewhere."""
 
     def value(self) -> Any:
         """Generates the next value.
 
         Raises:
-            LoadError: the schema requires infinite recursion, so that no value of it exists.
+            LoadError: the schema requires infinite recursion, or one of no symbols or branches: no value of it exists.
         """
         try:
             return self._value(self._schema.definition, 0)
         except RecursionError:
             raise LoadError(f"{self._schema.name} always contains itself: no finite value of it exists") from None
+        except IndexError:
+            raise LoadError(
+                f"{self._schema.name} contains an enum or a union of nothing: no value of it exists"
+            ) from None
 
     def _value(self, node: Any, depth: int) -> Any:
         if isinstance(node, str) and node in self._names:
@@ -48,8 +54,6 @@ class Sampler:
             return self._value(self._branch(node, depth), depth)
         if isinstance(node, str):
             return self._primitive(node)
-        if "name" in node:
-            self._names[node["name"]] = node
         logical = _LOGICAL.get(logical_type(node) or "")
         return logical(self._random, node) if logical else self._complex(node, depth)
 

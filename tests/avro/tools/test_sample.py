@@ -34,6 +34,22 @@ def test_samples_of_every_logical_type_survive_encoding_and_decoding() -> None:
         assert schema.read(stream.getvalue(), 0) == value
 
 
+def test_a_type_may_be_defined_in_a_branch_that_is_not_chosen() -> None:
+    suit = {"type": "enum", "name": "Suit", "symbols": ["HEARTS"]}
+    fields = [{"name": "first", "type": ["null", suit]}, {"name": "second", "type": "Suit"}]
+    (schema,) = schema_of({"type": "record", "name": "R", "fields": fields})
+    samples = [Sampler(schema, seed).value() for seed in range(10)]
+    assert {sample["first"] for sample in samples} == {None, "HEARTS"}
+    assert {sample["second"] for sample in samples} == {"HEARTS"}
+
+
+@pytest.mark.parametrize("kind", [[], {"type": "enum", "name": "E", "symbols": []}])
+def test_a_type_without_values_is_one_line(kind: Any) -> None:
+    (schema,) = schema_of({"type": "record", "name": "R", "fields": [{"name": "x", "type": kind}]})
+    with pytest.raises(LoadError, match="R contains an enum or a union of nothing"):
+        Sampler(schema).value()
+
+
 def test_the_same_seed_gives_the_same_samples() -> None:
     (schema,) = schema_of(ORDER)
     first, second, other = (Sampler(schema, seed) for seed in (1, 1, 2))
