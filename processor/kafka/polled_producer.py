@@ -61,6 +61,12 @@ class _Failure(NamedTuple):
     purged: bool = False
 
 
+class _Polling(threading.local):
+    """Whether the present thread is inside a poll, and so in a callback, if it runs the application's code."""
+
+    is_under_way = False
+
+
 class PolledProducer:
     """A producer for any thread. Its own thread runs each record's `on_delivery`.
 
@@ -100,6 +106,7 @@ class PolledProducer:
         self._counting = threading.Lock()
         self._reported = 0
         self._ended = threading.Event()
+        self._polling = _Polling()
         self.after_reports: Callable[[], None] | None = None
         """Called after callbacks, by the thread that ran them. What it raises is logged, as with a callback."""
 
@@ -237,13 +244,13 @@ class PolledProducer:
         with self._guard:
             self.is_closed, self._taking = True, None
             client, thread = self._client, self._thread
-        is_in_callback = thread is threading.current_thread()
+        is_in_callback = self._polling.is_under_way
         unreported = self.flush(seconds)
         if unreported and client is not None:
             client.purge()
             self.flush(POLL_SECONDS if is_in_callback else PURGED_SECONDS)  # the callback's own record is not reported
         self._ended.set()
-        if thread is not None and not is_in_callback:
+        if thread is not None and not is_in_callback:  # the thread may wait for the callback
             thread.join()
         with self._guard:
             failure, self._client, self._failure = self._failure, None, None
@@ -291,11 +298,32 @@ class PolledProducer:
 
     def _poll(self, client: Producer, seconds: float) -> None:
         """Lets the client run callbacks. A callback that raises must not prevent the others."""
-        self._guarded(client, partial(client.poll, seconds))
-        if self.after_reports is not None:
-            self._guarded(client, self.after_reports)
-        if self._failure is not None:
-            self._guarded(client, partial(self._retire_when_reported, client))
+        if self._polling.is_under_way:
+            self._poll_in_callback(client, seconds)
+            return
+        self._polling.is_under_way = True
+        try:
+            self._guarded(client, partial(client.poll, seconds))
+            if self.after_reports is not None:
+                self._guarded(client, self.after_reports)
+            if self._failure is not None:
+                self._guarded(client, partial(self._retire_when_reported, client))
+        finally:
+            self._polling.is_under_way = False
+
+    def _poll_in_callback(self, client: Producer, seconds: float) -> None:
+        """Polls in another thread, for a callback that flushes, closes, or waits for room.
+
+        The Python client stores in each thread which call it is in. A poll inside of another one clears that, and the
+        next callback of the outer one aborts the process (confluent-kafka 2.16).
+        """
+        thread = threading.Thread(target=self._poll, args=(client, seconds), name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the limit of the system, or of a container
+            time.sleep(seconds)
+        else:
+            thread.join()
 
     def _guarded(self, client: Producer, call: Callable[[], object]) -> None:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import queue
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -301,3 +303,24 @@ def test_a_callback_that_raises_system_exit_does_not_end_the_thread_that_reports
         first.add_done_callback(leave)
         assert first.exception(60) is not None
         assert dispatcher.submit("s", 2).exception(60) is not None  # without a flush: the thread reports it
+
+
+POLLS_IN_A_CALLBACK = """
+import sys
+from processor import Dispatcher
+
+config = {"delivery.timeout.ms": "1000", "linger.ms": "0"}
+dispatcher = Dispatcher("127.0.0.1:1", "t", value_format="json", kafka_config=config)
+sent = [dispatcher.submit("s", number) for number in range(3)]
+sent[0].add_done_callback(lambda _: getattr(dispatcher, sys.argv[1])(0.2))
+print([type(each.exception(60)).__name__ for each in sent])
+dispatcher.close(0)
+"""
+
+
+@pytest.mark.parametrize("call", ["flush", "close"])
+def test_a_callback_that_flushes_or_closes_does_not_abort_the_process(call: str) -> None:
+    """The client ends the process at the next callback of a poll in which the same thread has polled."""
+    command = [sys.executable, "-c", POLLS_IN_A_CALLBACK, call]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stdout.strip()) == (0, str(["DeliveryError"] * 3))
