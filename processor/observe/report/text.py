@@ -179,7 +179,8 @@ def newer(read: ReadStats) -> str:
 
 
 def _wrapped(sentence: str, indent: str, width: int) -> str:
-    lines = textwrap.wrap(
-        sentence, width, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
-    )
+    inner = f"{indent}  "
+    # Without a column beside the indent, `textwrap` never ends on a sentence that begins with a space.
+    width = max(width, len(inner) + 1)
+    lines = textwrap.wrap(sentence, width, initial_indent=indent, subsequent_indent=inner, break_on_hyphens=False)
     return "\n".join(lines)

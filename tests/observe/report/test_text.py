@@ -175,3 +175,10 @@ def test_a_hot_session_is_listed_with_its_share_and_what_was_read_again_for_such
         "          2,000 records read again for 800 tasks set aside, 2.5 each",
         "      900 waiting: session hot in orders[0], 90 % of what waits there, 08:00:00",
     ]
+
+
+def test_the_report_ends_at_any_width() -> None:
+    load = {"session_id": "s", "topic": "orders", "partition": 0, "waiting": 7, "partition_waiting": 7}
+    watch = watching(consumer(0, busiest_sessions=[load]), consumer(10, busiest_sessions=[load]))
+    for width in range(1, 10):
+        assert "waiting" in "".join(shown(watch, width=width).split())
