@@ -182,15 +182,19 @@ class LagSurvey:
         self._views = self._view.look(self._topics)
         self._state = self._view.describe()
         if not any(view.committed is not None for view in self._views) and not self._has_members():
-            raise LoadError(
-                f"group {self._view.group} does not exist at {self._view.servers}: "
-                "it has no members and has committed nothing"
-                + (f" of {', '.join(self._topics)}" if self._topics else "")
-            )
+            raise LoadError(self._nothing())
         now = time.time()
         self._warn_of_unread()
         for view in self._views:
             self._trails.setdefault(view.partition, Trail(self._length)).note(now, view)
+
+    def _nothing(self) -> str:
+        """Return why there is nothing to report: the group does not exist, or has nothing to do with the topics."""
+        exists = self._state is not None and self._state.state != "dead"
+        group, servers = self._view.group, self._view.servers
+        subject = f"group {group} at {servers}" if exists else f"group {group} does not exist at {servers}: it"
+        of_these = f" of {', '.join(self._topics)}" if self._topics else ""
+        return f"{subject} has no members and has committed nothing{of_these}"
 
     def _warn_of_unread(self) -> None:
         """Report, once for each, which skip maps cannot be read."""

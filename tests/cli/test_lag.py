@@ -311,6 +311,15 @@ def test_a_missing_group_or_topic_is_named(broker: Broker, topic: MakeTopic, gro
     )
 
 
+def test_a_group_that_has_nothing_to_do_with_a_topic_is_not_called_missing(
+    broker: Broker, topic: MakeTopic, group: str, capsys: Capture
+) -> None:
+    servers, name, other = broker.bootstrap_servers, topic(), topic()
+    commit(servers, group, name, 0)
+    told = f"group {group} at {servers} has no members and has committed nothing of {other}"
+    assert refused(capsys, "lag", "-b", servers, "-g", group, "-t", other, code=5) == told
+
+
 def test_wrong_usage_and_an_unavailable_broker_are_one_line(capsys: Capture) -> None:
     away = f"127.0.0.1:{free_ports(1)[0]}"
     assert f"no broker responds at {away}" in refused(capsys, "lag", "-b", away, "-g", "g", code=4)
