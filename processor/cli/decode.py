@@ -12,6 +12,7 @@ import typer
 
 from processor.engine.record import Headers, Record
 from processor.errors import DecodeError, SettingsError
+from processor.observe.wording import visible
 from processor.options.connection import ConnectionOptions
 from processor.options.option import Argument
 from processor.options.values import ReadingOptions
@@ -45,7 +46,7 @@ def decode(
     place = None if is_file else PLACE.fullmatch(source)
     record = _record(connection, place) if place else _Bytes(_read(source))
     anatomy = _anatomy(values, record)
-    typer.echo(anatomy.json(record_fields(record) if place else None).decode())
+    typer.echo(visible(anatomy.json(record_fields(record) if place else None).decode()))
     if anatomy.error is not None:
         raise DecodeError(anatomy.error.message(anatomy.schema))
     return 0

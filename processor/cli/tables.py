@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 import typer
 
-from processor.observe.wording import plain
+from processor.observe.wording import plain, visible
 from processor.options.option import Option
 
 OutputFormat = Literal["table", "json"]
@@ -49,4 +49,4 @@ def print_lines(lines: Sequence[str]) -> None:
 def print_json(document: msgspec.Struct, *, one_line: bool = False) -> None:
     """Print a document on standard output as JSON, indented, or in one line."""
     encoded = msgspec.json.encode(document, enc_hook=str)
-    typer.echo((encoded if one_line else msgspec.json.format(encoded, indent=2)).decode())
+    typer.echo(visible((encoded if one_line else msgspec.json.format(encoded, indent=2)).decode()))

@@ -20,7 +20,7 @@ from processor.engine.record import Record
 from processor.kafka.admin import TopicAdmin, check_topics
 from processor.kafka.config import admin_config
 from processor.kafka.scan import Scan
-from processor.observe.wording import plain
+from processor.observe.wording import plain, visible
 from processor.operate.moments import Moment, moment_fault, moment_of
 from processor.operate.newest import Newest
 from processor.options.connection import ConnectionOptions
@@ -149,7 +149,7 @@ class Tail:
 def _printer(output: str) -> Callable[[TaskLine], None]:
     def show(task: TaskLine) -> None:
         is_json = output == "json"
-        typer.echo(msgspec.json.encode(task, enc_hook=str).decode() if is_json else _text(task))
+        typer.echo(visible(msgspec.json.encode(task, enc_hook=str).decode()) if is_json else _text(task))
 
     return show
 

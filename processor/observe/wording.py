@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,6 +19,18 @@ def plain(text: str, longest: int = LONGEST) -> str:
     if cut.isprintable():
         return cut
     return "".join(c if c.isprintable() else " " if c in "\n\r\t" else f"\\u{ord(c):04x}" for c in cut)
+
+
+_ACTED_ON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""The characters that JSON may contain as they are, although a terminal acts on them, or shows others out of order."""
+
+
+def visible(document: str) -> str:
+    """Return a JSON document with the control and bidirectional characters of its strings as escapes.
+
+    JSON itself escapes only those below U+0020.
+    """
+    return _ACTED_ON.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
 
 
 def duration(seconds: float) -> str:

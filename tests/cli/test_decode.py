@@ -166,6 +166,15 @@ def test_other_formats_are_shown(capsys: Capture, value_format: str, value: byte
     assert decoded(capsys, value, "--value-format", value_format)[0] == {"framing": "none", "value": shown}
 
 
+def test_a_value_shows_no_character_on_which_a_terminal_acts(capsys: Capture) -> None:
+    """Here: the start of a control sequence in one character, and one that reverses the order of the text."""
+    Path("value").write_bytes('"a\u009b2J\u202eb"'.encode())
+    assert main(["decode", "value", "--value-format", "json"]) == 0
+    out = capsys.readouterr().out
+    assert "a\\u009b2J\\u202eb" in out
+    assert json.loads(out)["value"] == "a\u009b2J\u202eb"
+
+
 def test_invalid_json_is_shown_with_its_byte(capsys: Capture) -> None:
     shown, _ = decoded(capsys, b'{"a": oops}', "--value-format", "json", code=1)
     assert shown == {"framing": "none", "error": {"reason": "the value is not JSON: invalid character (byte 6)"}}

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.observe.wording import BARS, LAST_SECOND, clock, date_time, duration, many, number, plain, short, spark
+from processor.observe.wording import (
+    BARS,
+    LAST_SECOND,
+    clock,
+    date_time,
+    duration,
+    many,
+    number,
+    plain,
+    short,
+    spark,
+    visible,
+)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +130,19 @@ def test_a_printable_text_stays_as_it_is(text: str) -> None:
 
 def test_line_breaks_become_spaces_and_controls_are_visible() -> None:
     assert plain("a\nb\tc\rd\x1b[2J\u202ee") == "a b c d\\u001b[2J\\u202ee"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
+def test_a_document_shows_no_character_on_which_a_terminal_acts_and_means_the_same(text: str) -> None:
+    document = visible(json.dumps([text], ensure_ascii=False))
+    assert json.loads(document) == [text]
+    assert not {unicodedata.category(letter) for letter in document} & {"Cc", "Zl", "Zp"}
+    assert all(unicodedata.bidirectional(letter) not in ("RLO", "LRO", "RLI", "LRI", "FSI") for letter in document)
+
+
+def test_an_ordinary_document_stays_as_it_is() -> None:
+    document = '{\n  "name": "Žofie Ω 🙂\\n"\n}'
+    assert visible(document) == document
 
 
 def test_a_long_text_is_cut_with_an_ellipsis() -> None:

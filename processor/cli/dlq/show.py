@@ -17,6 +17,7 @@ from processor.codec.task_line import header_text
 from processor.errors import SettingsError
 from processor.kafka.dead_letters import DeadLetters
 from processor.kafka.reading import record_at
+from processor.observe.wording import visible
 from processor.operate.letter_reports import LetterDetail
 from processor.operate.letters import Letter, letter_of
 from processor.operate.moments import Moment
@@ -100,7 +101,7 @@ def _lines(detail: LetterDetail) -> list[str]:
         *([("not decoded", detail.decode_error)] if detail.decode_error is not None else []),
     ]
     value = msgspec.json.format(msgspec.json.encode(detail.value, enc_hook=str), indent=2).decode()
-    return [*table(("letter", detail.letter), rows), value]
+    return [*table(("letter", detail.letter), rows), visible(value)]
 
 
 def _time(milliseconds: int) -> str:
