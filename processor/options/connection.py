@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 from processor.errors import SettingsError
-from processor.options.names import LONGEST_TEXT
+from processor.options.names import LONGEST_TEXT, servers_fault
 from processor.options.option import Option, Panel
 from processor.options.option_set import OptionSet
 
@@ -104,7 +104,13 @@ class ConnectionOptions(OptionSet):
 
     bootstrap_servers: Annotated[
         str,
-        Option("Brokers to connect to first, separated by commas.", Panel.KAFKA, short="-b", metavar="HOST:PORT,…"),
+        Option(
+            "Brokers to connect to first, separated by commas.",
+            Panel.KAFKA,
+            short="-b",
+            metavar="HOST:PORT,…",
+            rule=servers_fault,
+        ),
     ] = "localhost:9092"
     kafka_config: Annotated[
         dict[str, Any],

@@ -18,6 +18,21 @@ INTERNAL: Final = frozenset({"__consumer_offsets", "__transaction_state", "__sha
 """Topics to which brokers allow no client to write."""
 
 
+LARGEST_PORT: Final = 65_535
+
+
+def servers_fault(servers: str) -> str | None:
+    """What is wrong with addresses of brokers, in the words that follow an option's name; None if nothing is.
+
+    Of a number above the largest port, the Kafka client takes the remainder, and connects to another port.
+    """
+    for server in servers.split(","):
+        port = server.strip().rpartition(":")[2]
+        if port.isascii() and port.isdigit() and int(port) > LARGEST_PORT:
+            return f"{server.strip()!r} has a port above {LARGEST_PORT}"
+    return None
+
+
 def topic_fault(topic: str) -> str | None:
     """What is wrong with the name of a topic, in the words that follow an option's name; None if nothing is."""
     is_legal = topic.isascii() and all(character.isalnum() or character in "._-" for character in topic)

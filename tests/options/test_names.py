@@ -10,6 +10,7 @@ from processor.options.names import (
     LONGEST_TOPIC,
     collision,
     group_fault,
+    servers_fault,
     target_fault,
     topic_fault,
 )
@@ -58,6 +59,15 @@ def test_a_group_name_that_kafka_accepts_has_no_fault(group: str) -> None:
 )
 def test_a_group_name_that_the_client_or_a_broker_does_not_take_is_refused(group: str, fault: str) -> None:
     assert group_fault(group) == fault
+
+
+@pytest.mark.parametrize("servers", ["localhost", "a:9092, b:65535", "[::1]:9092", "::1", "PLAINTEXT://a:9092"])
+def test_addresses_that_the_client_takes_have_no_fault(servers: str) -> None:
+    assert servers_fault(servers) is None
+
+
+def test_a_port_of_which_the_client_would_take_the_remainder_is_refused() -> None:
+    assert servers_fault("a:9092, b:99999") == "'b:99999' has a port above 65535"
 
 
 def test_names_that_differ_only_in_dots_and_underscores_collide() -> None:
