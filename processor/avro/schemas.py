@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from functools import cache
 from itertools import groupby
@@ -134,7 +135,7 @@ def read_document(path: Path) -> Any:
         LoadError: it cannot be read, or is not JSON.
     """
     try:
-        text = path.read_bytes()
+        text = path.read_bytes().removeprefix(BOM_UTF8)
     except OSError as error:
         raise LoadError(f"{path}: cannot be read: {error.strerror}") from error
     return parse_document(str(path), text)

@@ -170,6 +170,12 @@ def test_a_default_of_the_wrong_type_is_rejected(folder: Path) -> None:
         load_schemas(write(folder, bad=bad))
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(folder: Path) -> None:
+    """Some editors write one."""
+    (folder / "order.avsc").write_text('{"type": "fixed", "name": "Order", "size": 2}', encoding="utf-8-sig")
+    assert load_schemas(str(folder)).by_name["Order"].name == "Order"
+
+
 def test_a_file_that_is_not_text_is_rejected(folder: Path) -> None:
     (folder / "bad.avsc").write_bytes(b'"\xff"')
     with pytest.raises(LoadError, match=r"bad\.avsc: not JSON"):

@@ -151,6 +151,8 @@ class Classes:
 
     def _field(self, record: str, field: Any) -> Iterator[str]:
         name, annotation = field["name"], self._annotation(field["type"])
+        if not name.isidentifier():
+            raise LoadError(f"{record}: a class cannot have a field named {name!r}")
         default = self._default(record, field) if "default" in field else None
         if keyword.iskeyword(name) or name.startswith("__"):
             if self._style == "dataclass":

@@ -127,6 +127,13 @@ def test_a_field_named_by_a_keyword_requires_a_struct() -> None:
         Classes(schema_of(document))
 
 
+@pytest.mark.parametrize("name", ["timestamp-micros", "a b", ""])
+def test_a_field_whose_name_python_does_not_take_is_one_line(name: str) -> None:
+    document = {"type": "record", "name": "R", "fields": [{"name": name, "type": "int"}]}
+    with pytest.raises(LoadError, match=f"R: a class cannot have a field named '{name}'"):
+        Classes(schema_of(document))
+
+
 SUIT = {"type": "enum", "name": "a.Suit", "symbols": ["HEARTS"]}
 LINE = {"type": "record", "name": "a.Line", "fields": [{"name": "n", "type": "int"}]}
 
