@@ -157,7 +157,7 @@ def _read(path: Path) -> Heartbeat | _Unread:
         return _Unread(f"{str(path)!r} does not exist: it has not started yet, or has ended")
     except OSError as error:
         return _Unread(f"{str(path)!r} cannot be read: {error.strerror or error}")
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _Unread(f"{str(path)!r} does not hold a heartbeat")
 
 

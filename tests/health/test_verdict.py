@@ -140,6 +140,7 @@ def test_a_fleet_that_stops_is_alive_and_not_ready(tmp_path: Path) -> None:
         (b"", "does not hold a heartbeat"),
         (b"\xff{", "does not hold a heartbeat"),
         (b"{}", "does not hold a heartbeat"),
+        (b"[" * 100_000, "does not hold a heartbeat"),
     ],
 )
 def test_a_file_without_a_heartbeat_is_not_alive_for_a_reason(
