@@ -146,11 +146,12 @@ def test_bad_lines_are_reported_by_number_and_the_others_are_sent(broker: Broker
     assert len(cluster.read_all(broker.bootstrap_servers, name)) == 3
 
 
-def test_only_the_first_twenty_bad_lines_are_reported(broker: Broker, topic: MakeTopic) -> None:
-    code, _, err = run(*to(broker, topic(1)), text="x\n" * 1_025)
+@pytest.mark.parametrize(("lines", "rest"), [(1_025, "and 1,005 more bad lines"), (21, "and 1 more bad line")])
+def test_only_the_first_twenty_bad_lines_are_reported(broker: Broker, topic: MakeTopic, lines: int, rest: str) -> None:
+    code, _, err = run(*to(broker, topic(1)), text="x\n" * lines)
     assert code == 1
     assert err.splitlines()[19].startswith("line 20:")
-    assert err.splitlines()[20:] == ["and 1,005 more bad lines"]
+    assert err.splitlines()[20:] == [rest]
 
 
 def test_nothing_to_send_is_a_success(broker: Broker, topic: MakeTopic) -> None:

@@ -25,6 +25,7 @@ from processor.kafka.config import admin_config
 from processor.kafka.delivery_future import DeliveryFuture
 from processor.kafka.dispatcher import Dispatcher
 from processor.kafka.task_producer import LOGGER, log_event
+from processor.observe.wording import many
 from processor.options.connection import ConnectionOptions
 from processor.options.names import topic_fault
 from processor.options.option import Argument, Option, Panel
@@ -293,7 +294,7 @@ class Sending:
     def report(self, topic: str, partitions: int) -> None:
         """Print the tasks that were not sent on stderr, and the summary on stdout."""
         if self._bad_lines > BAD_LINES_TOLD:
-            self._say(f"and {self._bad_lines - BAD_LINES_TOLD:,} more bad lines")
+            self._say(f"and {many(self._bad_lines - BAD_LINES_TOLD, 'more bad line')}")
         if self._unread:
             self._say(self._unread)
         if self._tally.undelivered:
