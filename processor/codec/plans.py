@@ -55,7 +55,11 @@ def encode_headers(headers: Mapping[str, str | bytes | None]) -> Headers:
 
     Raises:
         EncodeError: a text cannot be encoded in UTF-8.
+        TypeError: a value is of another type.
     """
+    for name, text in headers.items():
+        if not isinstance(text, str | bytes | None):
+            raise TypeError(f"the value of header {name!r} must be a str, bytes or None, not {type(text).__name__}")
     return [(name, encode_text(text)) for name, text in headers.items()]
 
 

@@ -87,8 +87,11 @@ class TaskProducer:
 
         Raises:
             EncodeError: the payload cannot be written in this format, or a text cannot be encoded in UTF-8.
+            TypeError: the session ID or the name is not a text, or a header's value neither a text nor bytes.
             ValueError: the session ID is empty.
         """
+        _check_text("session_id", task.session_id)
+        _check_text("name", task.name)
         if not task.session_id:
             raise ValueError("session_id must not be empty: tasks with the same session_id are kept in order")
         value = self._codec.encode_task(task)
@@ -147,6 +150,11 @@ class TaskProducer:
 
     def _new_client(self) -> PolledProducer:
         return PolledProducer(self._config, log_event, thread="dispatcher", closing="the dispatcher was closed")
+
+
+def _check_text(noun: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{noun} must be a str, not {type(value).__name__}")
 
 
 def check_options(topic: str, kafka_config: Mapping[str, Any] | None, max_pending: int) -> None:

@@ -138,6 +138,14 @@ def test_a_value_that_cannot_be_encoded_is_an_error_of_the_caller_at_once() -> N
             await dispatcher.submit("s", {1})
         with pytest.raises(ValueError, match="session_id must not be empty"):
             await dispatcher.submit("", b"x")
+        mistakes: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+            ("session_id must be a str, not int", (5, b"x"), {}),
+            ("name must be a str, not int", ("s", b"x", 5), {}),
+            ("the value of header 'a' must be a str, bytes or None, not int", ("s", b"x"), {"headers": {"a": 5}}),
+        ]
+        for message, arguments, options in mistakes:
+            with pytest.raises(TypeError, match=message):
+                await dispatcher.submit(*arguments, **options)
         assert await dispatcher.close(0) == 0
 
     run(main())
