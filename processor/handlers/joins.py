@@ -7,7 +7,7 @@ crash arrives again, and the marker says that the join is complete.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -19,6 +19,8 @@ from processor.handlers.links import (
     BRANCH,
     JOIN,
     JOINED,
+    MOST_BYTES,
+    REASON_LENGTH,
     THEN,
     Planned,
     Text,
@@ -28,9 +30,17 @@ from processor.handlers.links import (
     read_inputs,
     read_plan,
 )
+from processor.options.names import topic_fault
+from processor.telemetry.printable import printable
 
 NAME: Final = "processor.join"
 """The name of arrivals and markers."""
+
+MOST_PARTITION: Final = 2**31 - 1
+"""The highest number of a partition in Kafka's protocol. The client raises an exception for a higher one."""
+
+LONGEST_RUN: Final = 300
+"""More characters than any TOPIC-PARTITION-OFFSET has: Python refuses to read a number of several thousand digits."""
 
 Path = dict[str, dict[int, list[int]]]
 """Places of tasks: offsets by partition by topic."""
@@ -41,12 +51,12 @@ class Join(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
     id: Text
     """The key of its arrivals, and the ID of what follows."""
-    run: Text
+    run: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_RUN)]
     """The place of the record by which the group began: a group that is begun twice has two joins."""
     topic: Text
     """The topic of its arrivals."""
-    of: Annotated[int, msgspec.Meta(ge=1)]
-    """The number of branches."""
+    of: Annotated[int, msgspec.Meta(ge=1, le=MOST_BYTES)]
+    """The number of branches. All of them were in one header. Those that are missing are listed in memory."""
     then: list[Planned] = []
     """The tasks that follow. If there are none, the join is the end of a branch of `outer`."""
     expires: int | None = None
@@ -55,7 +65,7 @@ class Join(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     """The enclosing join, if this group is part of a branch of another group."""
     branch: Branch | None = None
     """The branch of `outer` that what follows belongs to."""
-    partition: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    partition: Annotated[int, msgspec.Meta(ge=0, le=MOST_PARTITION)] | None = None
     """The partition of its arrivals: that of the record by which the group began, so that they meet even if the topic
     grows. None is the partition of their key."""
 
@@ -104,11 +114,21 @@ def read_join(value: bytes | None) -> Join:
     """
     join: Join = read_header(JOIN, _read_join, value)
     check_plan(JOIN, join.then)
+    for each in _with_outer(join):
+        if (fault := topic_fault(each.topic)) is not None:
+            raise InvalidHeader(f"the header {JOIN}: the topic {printable(fault, REASON_LENGTH)}")
     if (join.outer is None) is not (join.branch is None):
         raise InvalidHeader(f"the header {JOIN}: outer and branch belong together")
     if not join.then and join.outer is None:
         raise InvalidHeader(f"the header {JOIN}: nothing follows from the join")
     return join
+
+
+def _with_outer(join: Join | None) -> Iterator[Join]:
+    """Yield a join and those that enclose it."""
+    while join is not None:
+        yield join
+        join = join.outer
 
 
 def write_join(join: Join) -> bytes:

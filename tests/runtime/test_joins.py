@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from processor.engine import skipmap
@@ -245,6 +246,17 @@ def test_a_branch_that_is_replayed_from_the_dead_letters_lets_the_join_go_on() -
         run.stop()
 
 
+def write_of(**members: Any) -> msgspec.Raw:
+    """A header `task-join` with these members, which no consumer writes."""
+    plan = [{"key": "k"}]
+    return msgspec.Raw(msgspec.json.encode({"id": "a", "run": "b", "topic": TOPIC, "of": 1, "then": plan, **members}))
+
+
+def branch_of(**members: Any) -> Headers:
+    """The headers of a branch of such a join."""
+    return [("task-join", bytes(write_of(**members))), ("task-branch", b"{}")]
+
+
 @pytest.mark.parametrize(
     ("headers", "reason"),
     [
@@ -258,6 +270,11 @@ def test_a_branch_that_is_replayed_from_the_dead_letters_lets_the_join_go_on() -
         ([("task-branch", b"{}"), ("task-join", b'{"id":"a","run":"b","topic":"t","of":1}')], "nothing follows"),
         ([("task-branch", b"{}"), ("task-join", b'{"id":"a","run":"b","topic":"t","of":1,"branch":{}}')], "belong"),
         ([("task-arrival", b"{}"), ("task-then", b'[{"topic":"t"}]')], 'one member, "key" or "group"'),
+        (branch_of(partition=2**31), "partition must be an integer <= 2147483647"),
+        (branch_of(topic="no/topic"), "'no/topic' is not a valid topic name"),
+        (branch_of(of=10**12), "of must be an integer <= 262144"),
+        (branch_of(run=f"t-0-{'9' * 5000}"), "run must be text of length <= 300"),
+        (branch_of(outer=write_of(topic="no/topic"), branch=msgspec.Raw(b"{}")), "'no/topic' is not a valid"),
     ],
 )
 def test_headers_of_a_join_that_cannot_be_read_make_a_dead_letter(headers: Headers, reason: str) -> None:
