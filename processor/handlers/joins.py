@@ -30,14 +30,11 @@ from processor.handlers.links import (
     read_inputs,
     read_plan,
 )
-from processor.options.names import topic_fault
+from processor.options.names import LARGEST_PARTITION, topic_fault
 from processor.telemetry.printable import printable
 
 NAME: Final = "processor.join"
 """The name of arrivals and markers."""
-
-MOST_PARTITION: Final = 2**31 - 1
-"""The highest number of a partition in Kafka's protocol. The client raises an exception for a higher one."""
 
 LONGEST_RUN: Final = 300
 """More characters than any TOPIC-PARTITION-OFFSET has: Python refuses to read a number of several thousand digits."""
@@ -65,7 +62,7 @@ class Join(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     """The enclosing join, if this group is part of a branch of another group."""
     branch: Branch | None = None
     """The branch of `outer` that what follows belongs to."""
-    partition: Annotated[int, msgspec.Meta(ge=0, le=MOST_PARTITION)] | None = None
+    partition: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_PARTITION)] | None = None
     """The partition of its arrivals: that of the record by which the group began, so that they meet even if the topic
     grows. None is the partition of their key."""
 

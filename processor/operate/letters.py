@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from processor.engine.record import Headers, Record
 from processor.handlers.task import REPLAYS
+from processor.options.names import LARGEST_PARTITION
 
 ADDED: Final = (
     "dlq-topic",
@@ -24,9 +25,6 @@ ADDED: Final = (
 ARRIVAL: Final = "task-arrival"
 AFTER: Final = "task-after"
 """The header with the ID of the dead-lettered task that this one follows, see `handlers/links.py`."""
-
-LARGEST_PARTITION: Final = 2**31 - 1
-"""The largest number that a partition can have in Kafka's protocol. The client takes no larger one."""
 
 
 class Place(NamedTuple):

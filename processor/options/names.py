@@ -12,6 +12,9 @@ LONGEST_TEXT: Final = 32_767
 """The most bytes of a text in Kafka's protocol, whose lengths are signed 16-bit numbers. A broker closes the connection
 on a request with a longer one, and the client would reconnect forever."""
 
+LARGEST_PARTITION: Final = 2**31 - 1
+"""The largest number of a partition in Kafka's protocol. The Kafka client raises an exception for a larger one."""
+
 DEAD_LETTER_SUFFIX: Final = ".dlq"
 
 INTERNAL: Final = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"})
