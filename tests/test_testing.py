@@ -145,6 +145,19 @@ def test_payloads_and_results_travel_in_the_value_format(value_format: str) -> N
     assert report.results == [{"a": [1, None, "é"]}]
 
 
+@pytest.mark.parametrize("value_format", ["avro", "json", "bytes"])
+def test_a_result_whose_memory_was_released_is_a_dead_letter_after_one_attempt(value_format: ValueFormat) -> None:
+    """Without an `EncodeError`, the task would run again and again."""
+
+    def handle(task: Task) -> memoryview:
+        with memoryview(b"result") as view:
+            return view
+
+    (letter,) = run(handle, [("s", b"1")], value_format=value_format, seconds=5).dead_letters
+    assert (letter.error_type, letter.attempts) == ("processor.errors.EncodeError", 1)
+    assert "the handler's return value" in letter.error
+
+
 def test_bytes_are_the_payload_with_the_bytes_format() -> None:
     assert run(lambda task: task.payload, [("s", b"\xff")], value_format="bytes").results == [b"\xff"]
 

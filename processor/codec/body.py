@@ -33,10 +33,13 @@ def write_body(value: Any, noun: str) -> tuple[bytes, str]:
     """Bytes unchanged or any other value as JSON, and the media type of the result.
 
     Raises:
-        EncodeError: `value` has no JSON form. The message calls it `noun`.
+        EncodeError: `value` has no JSON form, or its memory was released. The message calls it `noun`.
     """
     if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value), BYTES_TYPE
+        try:
+            return bytes(value), BYTES_TYPE
+        except ValueError as error:  # a `memoryview` that a `with` statement has released
+            raise EncodeError(f"{noun} cannot be read: {error}") from error
     return write_json(value, noun), JSON_TYPE
 
 

@@ -24,7 +24,7 @@ class BytesCodec:
         """The payload; None for a record without a value, which is a tombstone in a compacted topic.
 
         Raises:
-            EncodeError: the payload is neither bytes nor text nor None.
+            EncodeError: the payload is neither bytes nor text nor None, or its memory was released.
         """
         return None if outgoing.payload is None else _written(outgoing.payload, "the payload")
 
@@ -37,7 +37,7 @@ class BytesCodec:
         """The return value. It is never None: the runtime sends no result then.
 
         Raises:
-            EncodeError: the return value is neither bytes nor text.
+            EncodeError: the return value is neither bytes nor text, or its memory was released.
         """
         return _written(result, "the handler's return value")
 
@@ -57,3 +57,5 @@ def _written(value: Any, noun: str) -> bytes:
         raise EncodeError(f"{noun} has type {kind}; --value-format bytes requires bytes or text") from None
     except UnicodeEncodeError as error:
         raise EncodeError(f"{noun} cannot be encoded as UTF-8: {error}") from error
+    except ValueError as error:  # a `memoryview` or an `mmap` that is released or closed
+        raise EncodeError(f"{noun} cannot be read: {error}") from error
