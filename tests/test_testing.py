@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -89,6 +90,30 @@ def test_a_rejected_task_gets_no_second_attempt() -> None:
 def test_a_value_that_cannot_be_read_is_a_dead_letter_with_its_bytes() -> None:
     (letter,) = run(nothing, [{"session_id": "s", "value": b"\x00nonsense"}]).dead_letters
     assert (letter.payload, letter.attempts) == (b"\x00nonsense", 0)
+
+
+@dataclass
+class Price:
+    cents: int
+
+    def __post_init__(self) -> None:
+        assert self.cents > 0, "a price is above 0"
+        _ = {1200: "known"}[self.cents]
+
+
+@pytest.mark.parametrize(("cents", "reason"), [(-5, "builtins.AssertionError: a price is above 0"), (7, "KeyError: 7")])
+def test_a_payload_that_its_type_refuses_with_any_exception_is_a_dead_letter_without_an_attempt(
+    cents: int, reason: str
+) -> None:
+    def handle(task: Task[Price]) -> None:
+        """Succeeds."""
+
+    report = run(handle, [("s", {"cents": cents}), ("s", {"cents": 1200})])
+    (letter,) = report.dead_letters
+    assert (letter.error_type, letter.attempts) == ("processor.errors.DecodeError", 0)
+    assert letter.error.startswith("the payload is not a valid Price: ")
+    assert reason in letter.error
+    assert len(report.done) == 1
 
 
 def test_handlers_are_found_by_name_and_an_unknown_name_is_reported() -> None:

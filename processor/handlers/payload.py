@@ -13,6 +13,7 @@ import msgspec
 from processor.errors import DecodeError, SettingsError
 from processor.handlers.mismatch import mismatch
 from processor.handlers.task import Task
+from processor.telemetry.error_text import text_of, type_name
 from processor.telemetry.printable import printable
 
 MESSAGE_CHARACTERS = 300
@@ -47,7 +48,8 @@ def convert(payload: Any, wanted: Any) -> Any:
     """Converts a payload to the type `wanted`. Times and decimals may be text and bytes may be base64, as in JSON.
 
     Raises:
-        DecodeError: the payload does not match the type. The message contains the path of the mismatch.
+        DecodeError: the payload does not match the type. The message contains the path of the mismatch, or the
+            exception that the type's own code has raised.
     """
     try:
         return msgspec.convert(payload, wanted)
@@ -57,6 +59,9 @@ def convert(payload: Any, wanted: Any) -> Any:
         raise DecodeError(f"the payload is not a valid {_name(wanted)}: {reason}") from None
     except RecursionError:
         raise DecodeError(f"the payload is not a valid {_name(wanted)}: nested too deeply") from None
+    except Exception as error:  # from the type's own code, such as an `assert` in `__post_init__`
+        reason = printable(f"{type_name(error)}: {text_of(error)}", MESSAGE_CHARACTERS)
+        raise DecodeError(f"the payload is not a valid {_name(wanted)}: {reason}") from error
 
 
 def _first_annotation(function: Callable[..., Any]) -> Any:
