@@ -53,11 +53,14 @@ def group_headers(group: Group, codec: TaskEncoder) -> Headers:
 def encode_headers(headers: Mapping[str, str | bytes | None]) -> Headers:
     """Return headers as they are in a record, with text in UTF-8.
 
+    Names are checked, too: the Kafka client crashes at one that it cannot encode.
+
     Raises:
-        EncodeError: a text cannot be encoded in UTF-8.
+        EncodeError: a name or a text cannot be encoded in UTF-8.
         TypeError: a value is of another type.
     """
     for name, text in headers.items():
+        encode_text(name)
         if not isinstance(text, str | bytes | None):
             raise TypeError(f"the value of header {name!r} must be a str, bytes or None, not {type(text).__name__}")
     return [(name, encode_text(text)) for name, text in headers.items()]

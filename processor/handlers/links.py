@@ -123,9 +123,11 @@ def write_plan(plan: Sequence[Planned]) -> bytes:
     Raises:
         EncodeError: it is too large, or could not be read again.
     """
-    written = bounded(_write(plan), "what follows from the task is too large")
     try:
+        written = bounded(_write(plan), "what follows from the task is too large")
         read_plan(written)
+    except UnicodeEncodeError as error:
+        raise EncodeError(f"what follows from the task is not valid UTF-8: {error.reason}") from None
     except InvalidHeader as error:
         raise EncodeError(f"what follows from the task cannot be written: {error}") from None
     return written

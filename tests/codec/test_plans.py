@@ -107,7 +107,9 @@ def test_a_step_that_cannot_follow_is_refused(step: Step, reason: str) -> None:
     [
         (Step("b", object()), "the payload"),
         (Step("b", 1, headers={"x": "\ud800"}), "UTF-8"),
+        (Step("b", 1, headers={"\ud800": "x"}), "UTF-8"),
         (Step("b", 1, topic="no/topic"), "the topic"),
+        (Step("b", 1, topic="\ud800"), "UTF-8"),
         (Step("b", "x" * 300_000), "what follows from the task is too large"),
         (Step("\ud800", 1), "."),
     ],

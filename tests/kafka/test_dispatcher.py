@@ -271,6 +271,14 @@ def test_a_value_that_cannot_be_encoded_raises_in_the_caller_at_once(
         dispatcher.close(0)
 
 
+def test_the_name_of_a_header_that_cannot_be_encoded_raises_before_it_comes_to_the_client() -> None:
+    """The client's C code ends the process at such a name."""
+    with Dispatcher(NOWHERE, "t") as dispatcher:
+        with pytest.raises(EncodeError, match="UTF-8"):
+            dispatcher.submit("s", 1, headers={"caf\udce9": b"x"})
+        assert not dispatcher.pending()
+
+
 def test_invalid_arguments_of_a_dispatcher_are_rejected_when_it_is_created() -> None:
     with pytest.raises(SettingsError, match="topic"):
         Dispatcher(NOWHERE)
