@@ -36,6 +36,11 @@ CLOSE_SECONDS: Final = 0.5
 
 _POLL_SECONDS: Final = 0.1
 
+END_SECONDS: Final = 1.0
+"""How long an end in front of a requested record is not believed. A new leader knows which records are committed only
+after its followers have fetched them, which they do twice a second (`replica.fetch.wait.max.ms`). Until then, it ends
+the partition earlier."""
+
 GONE: Final = frozenset((KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE))
 """Errors for an offset that the broker no longer has."""
 
@@ -175,6 +180,8 @@ class _Reading:
         self._client = client
         self._found: dict[Place, MapRecord | str] = {}
         self._wanted: dict[Partition, list[int]] = {}
+        self._ends: dict[Partition, float] = {}
+        """When each end in front of a requested record is believed."""
         for partition, offset in sorted(set(places), reverse=True):
             self._wanted.setdefault(partition, []).append(offset)
 
@@ -187,6 +194,10 @@ class _Reading:
             record = cast(Record | None, self._client.poll(_POLL_SECONDS))
             if record is not None:
                 self._take(record)
+            for partition in [p for p, believed_at in self._ends.items() if monotonic() >= believed_at]:
+                self._end(partition, "there is no record")
+        for partition in self._ends.keys() & self._wanted.keys():
+            self._end(partition, "there is no record")
         return self._found
 
     def _assign(self) -> None:
@@ -215,9 +226,10 @@ class _Reading:
         elif partition not in self._wanted:
             return
         elif error is None:
+            self._ends.pop(partition, None)
             self._take_record(partition, record)
         elif error.code() == KafkaError._PARTITION_EOF:
-            self._end(partition, "there is no record")
+            self._ends.setdefault(partition, monotonic() + END_SECONDS)
         elif error.code() in GONE:
             self._next(partition, "it is deleted")
 
@@ -237,6 +249,7 @@ class _Reading:
 
     def _end(self, partition: Partition, reason: str) -> None:
         """Note this reason for all offsets that are still wanted of a partition. Its further records are ignored."""
+        self._ends.pop(partition, None)
         for offset in self._wanted.pop(partition):
             self._found[Place(partition, offset)] = reason
 
