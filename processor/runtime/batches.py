@@ -130,6 +130,7 @@ class Batches:
         handler, window, borrower = batch.handler, seat.window, seat.borrower
         assert isinstance(handler, Handler)
         limit = self._limit if handler.timeout is None else handler.timeout
+        count = len(tasks)  # now: the list is the handler's, which may take tasks out of it
         started = monotonic()
         for task in tasks:
             task._expires = started + limit
@@ -141,10 +142,10 @@ class Batches:
         seconds = monotonic() - started
         if (recorder := self.recorder) is not None:
             recorder.end()
-        borrower.ended += len(tasks)
+        borrower.ended += count
         borrower.seconds += seconds
         if seconds > QUICK_SECONDS:
-            borrower.slow += [seconds] * len(tasks)
+            borrower.slow += [seconds] * count
         if window.given_up:  # the watchdog has settled the whole batch
             return
         if error is None and value is None and self._is_plain(batch):
@@ -152,7 +153,7 @@ class Batches:
                 loan.done = len(loan.records)
             borrower.finished += batch.loans
             return
-        self._conclude(seat, batch, outcomes_of(value, error, handler, len(tasks)), seconds)
+        self._conclude(seat, batch, outcomes_of(value, error, handler, count), seconds)
 
     def _is_plain(self, batch: Batch) -> bool:
         """Return whether a success of any of its tasks needs no further step and no record."""

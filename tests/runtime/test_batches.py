@@ -259,6 +259,28 @@ def test_after_an_exception_the_tasks_run_one_by_one_so_that_a_bad_record_fails_
     assert letter.headers["dlq-error-type"] == b"builtins.ValueError"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_handler_may_take_tasks_out_of_its_list_and_then_fail(kind: str) -> None:
+    """All tasks of the batch have failed, and not only as many as are left in the list."""
+    done: list[int] = []
+
+    def handle(tasks: list[Task]) -> None:
+        is_alone = len(tasks) == 1
+        while tasks:
+            task = tasks.pop(0)
+            if not is_alone and task.offset == 5:
+                raise ValueError("this one")
+            if is_alone:
+                done.append(task.offset)
+
+    batches = Batches(handle)
+    with RunningConsumer(batches.only(kind, size=10, wait=LONG), backoff=0.0) as run:
+        run.push(*records(10, 10))
+        run.settled(10)
+        run.stop()
+    assert sorted(done) == list(range(10))
+
+
 def test_tasks_that_come_behind_a_failed_batch_are_gathered_again() -> None:
     def handle(tasks: list[Task]) -> None:
         if len(tasks) > 1 and tasks[0].offset == 0:
