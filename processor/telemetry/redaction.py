@@ -41,7 +41,7 @@ class Redaction(msgspec.Struct, frozen=True):
             return [self.fields_of(item) for item in value]
         if name == "session_id" and isinstance(value, str) and value and self.sessions == "hashed":
             return hashed(value)
-        if name == "fields":  # the fields of a line that a handler logged
+        if name == "fields" and isinstance(value, dict):  # those of a line that a handler logged; one may be so named
             return {own: self._redacted(own, part) for own, part in value.items()}
         if name in IDENTIFIERS and isinstance(value, str) and len(value) > LONGEST:
             return f"{value[: LONGEST - 1]}…"

@@ -16,7 +16,7 @@ import structlog
 from processor.telemetry import logs
 from processor.telemetry.events import Emit, Event, HandlerLog
 from processor.telemetry.handler_logs import NO_TASK, captured, origin
-from processor.telemetry.redaction import NOT_LOGGED, LogLevel, Redaction, hashed
+from processor.telemetry.redaction import NOT_LOGGED, LogFormat, LogLevel, Redaction, hashed
 from tests.support.unconfigured_logging import unconfigured
 
 
@@ -253,6 +253,21 @@ def test_sessions_and_errors_of_a_line_are_redacted_as_everywhere(monkeypatch: p
     assert written["level"] == "error"
     plain = json.loads(line(Redaction("plain", "full")))
     assert (plain["fields"]["session_id"], plain["error"]) == ("anna", "'card 4111'")
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize("value", [["name"], "name", {"session_id": 7}])
+def test_a_value_may_be_named_like_the_values_of_a_line(
+    monkeypatch: pytest.MonkeyPatch, log_format: LogFormat, value: Any
+) -> None:
+    monkeypatch.setattr(logs, "_configured", None)
+    stream = io.StringIO()
+    logs.configure(log_format, stream=stream)
+    with unconfigured(), captured(logs.emitter(), "info", wanted=True):
+        structlog.get_logger("shop").info("checked", fields=value)
+    assert "checked" in stream.getvalue()
+    if log_format == "json":
+        assert json.loads(stream.getvalue())["fields"] == {"fields": value}
 
 
 def test_the_console_shows_the_values_of_a_line_beside_ours(monkeypatch: pytest.MonkeyPatch) -> None:
