@@ -244,8 +244,9 @@ def _plain(value: Any, depth: int) -> Any:
     """Return the value in JSON's types. Other types become text, so that a logged `Task` shows no payload."""
     if value is None or isinstance(value, str | int | float):
         return value
+    # Copies, each made in one step: another thread may add an entry to what several handlers share.
     if isinstance(value, dict) and depth:
-        return {text_of(name): _plain(part, depth - 1) for name, part in value.items()}
+        return {text_of(name): _plain(part, depth - 1) for name, part in list(value.items())}
     if isinstance(value, list | tuple | set | frozenset) and depth:
-        return [_plain(part, depth - 1) for part in value]
+        return [_plain(part, depth - 1) for part in list(value)]
     return text_of(value)

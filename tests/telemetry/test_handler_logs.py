@@ -130,6 +130,29 @@ def test_values_that_json_does_not_have_are_logged_as_text() -> None:
     assert events[1].fields == {"path": "<class 'object'>"}
 
 
+@pytest.mark.parametrize("structured", [True, False])
+def test_a_value_that_another_thread_changes_meanwhile_is_logged(structured: bool) -> None:
+    class Adding:
+        """Adds entries while it is turned into text, at the moment in which another thread might."""
+
+        def __str__(self) -> str:
+            counts[f"another {len(counts)}"] = 1
+            seen.add(len(seen))
+            return "adding"
+
+    adding = Adding()
+    counts: dict[str, Any] = {"first": adding, "second": 2}
+    seen: set[Any] = {adding, "b"}
+    with heard() as events:
+        if structured:
+            structlog.get_logger("shop").info("so far", counts=counts, seen=seen)
+        else:
+            logging.getLogger("shop").info("so far", extra={"counts": counts, "seen": seen})
+    (event,) = events
+    assert event.fields["counts"] == {"first": "adding", "second": 2}
+    assert "adding" in event.fields["seen"]
+
+
 def test_lines_of_loggers_that_were_bound_at_import_are_logged_too() -> None:
     with unconfigured():
         early = structlog.get_logger("shop").bind(service="shop")
