@@ -61,6 +61,7 @@ class EventLoop:
         """For each coroutine that runs for a worker thread, the ident of that thread."""
         self._cancelled: set[asyncio.Task[Any] | None] = set()
         """Those of these coroutines whose tasks an operator has cancelled."""
+        self._is_ending = False
 
     def call(self, handler: Handler, task: Task | list[Task], limit: float) -> Any:
         """Runs an async handler for a worker thread, which waits.
@@ -145,6 +146,7 @@ class EventLoop:
             self._cancelled.discard(me)
 
     def _cancel_all(self) -> None:
+        self._is_ending = True
         self.loop.call_later(CANCEL_SECONDS, self.loop.stop)
         running = asyncio.all_tasks(self.loop)
         for task in running:
@@ -157,7 +159,8 @@ class EventLoop:
         while True:
             try:
                 self.loop.run_forever()
-                return
+                if self._is_ending:  # else a handler has stopped the loop, which others share: run it again
+                    return
             except BaseException as error:  # a SystemExit of a task that a handler started ends the loop: run it again
                 if not errors.report(error):
                     sleep(ERROR_PAUSE_SECONDS)

@@ -312,6 +312,25 @@ def test_a_task_of_a_handler_that_exits_does_not_end_the_loop() -> None:
     assert isinstance(left[0].exception(), SystemExit)
 
 
+@pytest.mark.parametrize("both_kinds", [False, True])
+def test_a_handler_that_stops_the_loop_does_not_end_it(both_kinds: bool) -> None:
+    """All coroutines would wait forever, and no time limit would end them."""
+
+    async def handler(task: Task) -> None:
+        if task.offset == 3:
+            asyncio.get_running_loop().stop()
+        await give_way()
+
+    app = Processor()
+    app.default(handler)
+    if both_kinds:
+        app.task("plain")(lambda task: None)
+    with RunningConsumer(app) as run:
+        run.push(*sessions(20, 4))
+        run.settled(20)
+        assert run.stop().exit_code == 0
+
+
 def test_a_coroutine_that_ignores_its_cancellation_does_not_delay_the_end() -> None:
     begun = threading.Event()
 
