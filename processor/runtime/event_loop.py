@@ -235,8 +235,16 @@ class Coroutines:
             self.host.loop.call_soon_threadsafe(self._visit)
 
     def seats(self) -> Iterable[CoroutineSeat]:
-        """Return what runs. While one coroutine blocks the loop, only that one: the others cannot end."""
+        """Return what runs. While one coroutine blocks the loop, only that one: the others cannot end.
+
+        A handler may cancel all tasks of the loop. A coroutine that has not begun then ends without an instruction of
+        its own, so that its loan would stay lent: it is given back from here, which the watchdog calls all the time.
+        """
         running = list(self._running.values())
+        for seat in running:
+            if seat.task is None and seat.window.coroutine is not None and seat.window.coroutine.done():
+                with contextlib.suppress(RuntimeError):  # the loop is closed: the consumer has left
+                    self.host.loop.call_soon_threadsafe(self._end_unbegun, seat)
         blocking = [seat for seat in running if self.host.is_in(seat.window.coroutine)]
         return blocking or running
 
@@ -278,6 +286,12 @@ class Coroutines:
             self._recover(seat, error)
         finally:
             del self._running[loan]
+            self._visit_soon()
+
+    def _end_unbegun(self, seat: CoroutineSeat) -> None:
+        """Gives back the loan of a coroutine that was cancelled before it began. A second call does nothing."""
+        if seat.loan is not None and self._running.pop(seat.loan, None) is not None:
+            self._recover(seat, asyncio.CancelledError("a handler has cancelled the coroutines of others"))
             self._visit_soon()
 
     def _recover(self, seat: CoroutineSeat, error: BaseException) -> None:

@@ -312,6 +312,25 @@ def test_a_task_of_a_handler_that_exits_does_not_end_the_loop() -> None:
     assert isinstance(left[0].exception(), SystemExit)
 
 
+def test_a_handler_that_cancels_all_other_tasks_of_the_loop_holds_up_none_of_their_sessions() -> None:
+    """Those that have not begun never execute an instruction."""
+    done: list[int] = []
+
+    async def handler(task: Task) -> None:
+        if task.offset == 0:
+            for other in asyncio.all_tasks() - {asyncio.current_task()}:
+                other.cancel()
+        await give_way()
+        done.append(task.offset)
+
+    with RunningConsumer(handler, backoff=0.0, workers=8) as run:
+        run.push(*sessions(20, 20))
+        run.settled(20)
+        assert run.stop().exit_code == 0
+    assert sorted(done) == list(range(20))
+    assert all("cancelled the coroutines of others" in event.error for event in run.of(ConsumerWorkerError))
+
+
 @pytest.mark.parametrize("both_kinds", [False, True])
 def test_a_handler_that_stops_the_loop_does_not_end_it(both_kinds: bool) -> None:
     """All coroutines would wait forever, and no time limit would end them."""
