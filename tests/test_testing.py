@@ -155,6 +155,23 @@ def test_the_terms_of_tasks_are_obeyed() -> None:
     assert [(letter.session_id, letter.error_type) for letter in report.dead_letters] == [("over", "processor.Expired")]
 
 
+@pytest.mark.parametrize("dead_letter_topic", [None, "letters"])
+def test_a_task_may_be_followed_by_one_of_another_topic_of_the_run(dead_letter_topic: str | None) -> None:
+    """Both have the same partition and offset."""
+
+    def handle(task: Task) -> None:
+        if task.payload == "bad":
+            raise Reject("never")
+
+    steps = [Step("s", n).then(Step("t", payload, topic="parcels")) for n, payload in enumerate(["good", "bad"])]
+    options: dict[str, Any] = {"topics": ("orders", "parcels"), "dead_letter_topic": dead_letter_topic}
+    report = run(handle, steps, partitions=1, seconds=20, **options)
+    assert report.order_of("s") == [0, 1]
+    assert report.order_of("t") == ["good"]
+    (letter,) = report.dead_letters
+    assert (letter.session_id, letter.payload, letter.headers["dlq-topic"]) == ("t", "bad", b"parcels")
+
+
 def test_async_handlers_run_too() -> None:
     async def handle(task: Task) -> int:
         await asyncio.sleep(0)

@@ -62,11 +62,12 @@ def run(  # noqa: PLR0913 — options, each given by its name
         value_format: encoding of payloads and results; one that cannot be encoded is an error here too.
         schemas: a folder of .avsc files.
         workers: number of threads, or of coroutines if every handler is async.
-        partitions: number of partitions.
+        partitions: number of partitions of each topic.
         backoff: seconds before a second attempt; 0 by default, so that tests of failures are fast.
         backoff_max: longest delay between two attempts in seconds.
         seconds: time limit for the whole run.
-        options: any other field of `Settings`, such as `max_attempts` or `timeout`.
+        options: any other field of `Settings`, such as `max_attempts` or `timeout`. Of several `topics`, the first one
+            gets the tasks.
 
     Raises:
         TimeoutError: a task was not settled in time.
@@ -82,16 +83,22 @@ def run(  # noqa: PLR0913 — options, each given by its name
     settings = Settings(**{**RUN, **named, **backoffs, **options})
     handlers = Handlers.of(app)
     codec = _RememberingCodec(codec_of(handlers, value_format, schemas))
-    cluster, topic = MemoryCluster(), settings.topics[0]
-    cluster.create_topic(topic, partitions)
-    load = Load(cluster, topic, codec.real)
+    cluster, topics = MemoryCluster(), settings.topics
+    for topic in topics:
+        cluster.create_topic(topic, partitions)
+    load = Load(cluster, topics[0], codec.real)
     for given in tasks:
         load.produce(given)
     members = _Members(settings, handlers, codec, cluster, seconds)
     exit_code = members.run()
-    load.note_follow_ups()
-    letters = cluster.records(settings.dead_letter_topic_of(topic))
+    load.note_follow_ups(topics)
+    letters = [letter for topic in _dead_letter_topics(settings) for letter in cluster.records(topic)]
     return report_of(load, members.events, letters, codec.results, exit_code)
+
+
+def _dead_letter_topics(settings: Settings) -> Iterable[str]:
+    """Return the dead-letter topics of all topics, each once."""
+    return dict.fromkeys(map(settings.dead_letter_topic_of, settings.topics))
 
 
 class _Members:
@@ -118,9 +125,10 @@ class _Members:
 
     def run(self) -> int:
         """Return the exit code of the last one."""
-        topic = self._settings.topics[0]
+        topics = self._settings.topics
         exit_code = self._run_to_end()
-        while not self._cluster.is_done(topic):  # a consumer stops at the ends that the partitions had when it started
+        # A consumer stops at the ends that the partitions had when it started.
+        while not all(map(self._cluster.is_done, topics)):
             before = self._cluster.state()
             exit_code = self._run_to_end()
             if self._cluster.state() == before:  # the remaining tasks wait for branches that are dead letters

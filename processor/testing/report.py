@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from processor.engine.deaths import TaskPlace
 from processor.engine.record import Record
 from processor.telemetry.events import Event, TaskRetrying, TaskSucceeded
 
@@ -14,8 +15,8 @@ from processor.telemetry.events import Event, TaskRetrying, TaskSucceeded
 class Payloads(Protocol):
     """The payloads of a run's tasks."""
 
-    payloads: dict[tuple[int, int], Any]
-    """The tasks as they were given, by partition and offset."""
+    payloads: dict[TaskPlace, Any]
+    """The tasks as they were given, by their places."""
 
     def payload_in(self, record: Record) -> Any:
         """Return the payload of a task that was not given, or what a branch returned that has arrived at its join."""
@@ -74,11 +75,11 @@ def report_of(
         Done(
             session_id=event.session_id,
             name=event.task_name,
-            payload=given.payloads[event.partition, event.offset],
+            payload=given.payloads[_place(event)],
             attempts=event.attempt,
         )
         for event in events
-        if isinstance(event, TaskSucceeded) and (event.partition, event.offset) not in given_up
+        if isinstance(event, TaskSucceeded) and _place(event) not in given_up
     ]
     return Report(
         done=done,
@@ -101,8 +102,12 @@ def _dead_letter(given: Payloads, letter: Record) -> DeadLetter:
     )
 
 
-def _origin(letter: Record) -> tuple[int, int]:
-    return int(_text(letter, "dlq-partition")), int(_text(letter, "dlq-offset"))
+def _place(event: TaskSucceeded) -> TaskPlace:
+    return TaskPlace(event.topic, event.partition, event.offset)
+
+
+def _origin(letter: Record) -> TaskPlace:
+    return TaskPlace(_text(letter, "dlq-topic"), int(_text(letter, "dlq-partition")), int(_text(letter, "dlq-offset")))
 
 
 def _text(record: Record, header: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from processor.codec.messages import Outgoing
 from processor.codec.plans import group_headers, step_headers
 from processor.codec.value_codec import ValueCodec
+from processor.engine.deaths import TaskPlace
 from processor.engine.record import Headers, Record
 from processor.errors import SettingsError
 from processor.handlers.joins import is_of_join, returned_by
@@ -75,8 +76,8 @@ class Load:
     """Produces the tasks of one run to the topic, and remembers them as they were given."""
 
     def __init__(self, cluster: MemoryCluster, topic: str, codec: ValueCodec) -> None:
-        self.payloads: dict[tuple[int, int], Any] = {}
-        """Payloads by partition and offset; the value's bytes if a task was given as `value`."""
+        self.payloads: dict[TaskPlace, Any] = {}
+        """Payloads by the places of the tasks; the value's bytes if a task was given as `value`."""
         self._cluster = cluster
         self._topic = topic
         self._codec = codec
@@ -102,12 +103,12 @@ class Load:
             value = self._codec.encode_task(outgoing)
             headers = [*self._codec.headers_for(outgoing), *headers]
         record = self._cluster.produce(self._topic, _key(session_id), value, headers)
-        self.payloads[record.partition(), record.offset()] = payload
+        self.payloads[_place_of(record)] = payload
 
-    def note_follow_ups(self) -> None:
-        """Notes the payloads of the tasks in the topic that followed from others."""
-        for record in self._cluster.records(self._topic):
-            place = record.partition(), record.offset()
+    def note_follow_ups(self, topics: Sequence[str]) -> None:
+        """Notes the payloads of the tasks in these topics that followed from others."""
+        for record in [record for topic in topics for record in self._cluster.records(topic)]:
+            place = _place_of(record)
             if place not in self.payloads:
                 self.payloads[place] = self.payload_in(record)
 
@@ -121,7 +122,7 @@ class Load:
         except ValueError as error:
             raise SettingsError(f"a group: {error}") from None
         record = self._cluster.produce(self._topic, _key(group.id or ""), None, headers)
-        self.payloads[record.partition(), record.offset()] = None
+        self.payloads[_place_of(record)] = None
 
     def _terms(self, given: Given, members: Mapping[str, Any]) -> Headers:
         try:
@@ -130,6 +131,10 @@ class Load:
             return headers_for_terms(**{name: members[name] for name in _TERMS & members.keys()})
         except ValueError as error:
             raise SettingsError(f"a task's terms: {error}") from None
+
+
+def _place_of(record: Record) -> TaskPlace:
+    return TaskPlace(record.topic(), record.partition(), record.offset())
 
 
 def _key(session_id: str) -> bytes | None:
