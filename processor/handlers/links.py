@@ -113,6 +113,8 @@ def check_plan(name: str, plan: Sequence[Planned]) -> None:
             raise InvalidHeader(f'the header {name}: each task must have one member, "key" or "group"')
         if planned.topic is not None and (fault := topic_fault(planned.topic)) is not None:
             raise InvalidHeader(f"the header {name}: the topic {printable(fault, REASON_LENGTH)}")
+        if planned.delay is not None and planned.expires_in is not None and planned.delay > planned.expires_in:
+            raise InvalidHeader(f"the header {name}: a task expires before its delay of {planned.delay:g} s is over")
         for branch in planned.group or ():
             check_plan(name, branch)
 

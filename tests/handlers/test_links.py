@@ -31,8 +31,8 @@ PLANNED = st.builds(
     value=BYTES,
     headers=st.lists(st.tuples(TEXT, BYTES), max_size=3),
     topic=st.none() | st.sampled_from(["tasks", "a.b-c_d"]),
-    delay=st.none() | st.floats(0, 1e11),
-    expires_in=st.none() | st.floats(0, 1e11),
+    delay=st.none() | st.floats(0, 1e10),
+    expires_in=st.none() | st.floats(1e10, 1e11),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXT,
@@ -79,6 +79,7 @@ def test_any_header_value_is_read_or_refused(value: bytes) -> None:
         (b'[{"key": "s", "then": []}]', "unknown member [0].then"),
         (b'[{"key": "s", "delay": -1}]', "delay"),
         (b'[{"key": "s", "topic": "no/topic"}]', "the topic"),
+        (b'[{"key": "s", "delay": 2, "expires_in": 1.5}]', "a task expires before its delay of 2 s is over"),
         (b'[{"key": "\xff"}]', "UTF-8"),
         (b" " * (MOST_BYTES + 1), "has 262,145 bytes, and may have 262,144"),
     ],
