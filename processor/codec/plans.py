@@ -99,7 +99,7 @@ def _planned(step: Step, codec: TaskEncoder) -> Planned:
         raise ValueError(f"a step that follows takes no id: its ID is its predecessor's with /1, not {step.id!r}")
     if not step.session_id:
         raise ValueError("session_id of a step that follows must not be empty: it keeps a session's tasks in order")
-    headers_for_terms(0, step.not_before, step.delay, step.expires, step.expires_in)  # raises if they conflict
+    _check_terms(step)
     outgoing = Outgoing(step.session_id, step.payload, step.name)
     return Planned(
         step.session_id,
@@ -113,3 +113,14 @@ def _planned(step: Step, codec: TaskEncoder) -> Planned:
         step.delay,
         step.expires_in,
     )
+
+
+def _check_terms(step: Step) -> None:
+    """Checks the terms of a step that follows. `expires_in` counts from when it is sent, perhaps after `not_before`.
+
+    Raises:
+        ValueError: a term cannot be used, or two of them conflict.
+    """
+    from_then = step.not_before is not None and step.expires_in is not None
+    headers_for_terms(0, step.not_before, step.delay, step.expires, None if from_then else step.expires_in)
+    headers_for_terms(0, expires=step.expires, expires_in=step.expires_in)

@@ -56,6 +56,27 @@ def test_a_step_that_follows_is_a_task_of_its_format_without_an_id(value_format:
     assert planned.headers[-2:] == [("x", "ü".encode()), ("n", None)]
 
 
+def test_a_step_that_follows_may_expire_in_less_time_than_remains_until_its_earliest_start() -> None:
+    (planned,) = plan_of(Step("a", 1).then(Step("b", 2, not_before="2999-01-01T00:00:00Z", expires_in=60)))
+    assert planned.expires_in == 60
+    assert dict(planned.headers)["task-not-before"] == b"32472144000000"
+
+
+@pytest.mark.parametrize(
+    ("terms", "fault"),
+    [
+        ({"not_before": 5, "delay": 1, "expires_in": 1}, "either not_before or delay, not both"),
+        ({"not_before": 5, "expires": 9, "expires_in": 1}, "either expires or expires_in, not both"),
+        ({"not_before": 9, "expires": 5}, "could never begin"),
+        ({"delay": 9, "expires_in": 5}, "could never begin"),
+        ({"delay": 9, "expires": 5}, "could never begin"),
+    ],
+)
+def test_terms_of_a_step_that_follows_are_refused_if_they_conflict(terms: Any, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        step_headers(Step("a", 1).then(Step("b", 2, **terms)), JSON)
+
+
 class Registry:
     """A registry that has just given the shipped schema of tasks the ID 7."""
 
