@@ -22,6 +22,7 @@ from processor.handlers.links import (
     MOST_BYTES,
     REASON_LENGTH,
     THEN,
+    Milliseconds,
     Planned,
     Text,
     bounded,
@@ -56,7 +57,7 @@ class Join(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     """The number of branches. All of them were in one header. Those that are missing are listed in memory."""
     then: list[Planned] = []
     """The tasks that follow. If there are none, the join is the end of a branch of `outer`."""
-    expires: int | None = None
+    expires: Milliseconds | None = None
     """The time by which it must be complete, in epoch milliseconds."""
     outer: Join | None = None
     """The enclosing join, if this group is part of a branch of another group."""

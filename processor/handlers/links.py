@@ -45,6 +45,9 @@ MOST_SECONDS: Final = 1e11
 REASON_LENGTH: Final = 200
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=MOST_SECONDS)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=10**15)]
+"""A time since the epoch of at most 15 digits, as the header `task-expires` has it."""
+
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -66,7 +69,7 @@ class Planned(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     """Seconds to its expiry, from when it is sent; for a group, from when the group begins."""
     group: Annotated[list[Plan], msgspec.Meta(min_length=1)] | None = None
     """The tasks of each branch, in order."""
-    expires: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    expires: Milliseconds | None = None
     """For a group: the time by which all its branches must have succeeded, in epoch milliseconds."""
 
 

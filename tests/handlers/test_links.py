@@ -79,6 +79,7 @@ def test_any_header_value_is_read_or_refused(value: bytes) -> None:
         (b'[{"key": "s", "then": []}]', "unknown member [0].then"),
         (b'[{"key": "s", "delay": -1}]', "delay"),
         (b'[{"key": "s", "topic": "no/topic"}]', "the topic"),
+        (b'[{"group": [[{"key": "s"}]], "expires": 1000000000000000}]', "must be an integer <= 999999999999999"),
         (b'[{"key": "s", "delay": 2, "expires_in": 1.5}]', "a task expires before its delay of 2 s is over"),
         (b'[{"key": "\xff"}]', "UTF-8"),
         (b" " * (MOST_BYTES + 1), "has 262,145 bytes, and may have 262,144"),

@@ -272,6 +272,8 @@ def branch_of(**members: Any) -> Headers:
         ([("task-arrival", b"{}"), ("task-then", b'[{"topic":"t"}]')], 'one member, "key" or "group"'),
         (branch_of(partition=2**31), "partition must be an integer <= 2147483647"),
         (branch_of(topic="no/topic"), "'no/topic' is not a valid topic name"),
+        (branch_of(expires=-1), "expires must be an integer >= 0"),
+        (branch_of(expires=10**15), "expires must be an integer <= 999999999999999"),
         (branch_of(of=10**12), "of must be an integer <= 262144"),
         (branch_of(run=f"t-0-{'9' * 5000}"), "run must be text of length <= 300"),
         (branch_of(outer=write_of(topic="no/topic"), branch=msgspec.Raw(b"{}")), "'no/topic' is not a valid"),
