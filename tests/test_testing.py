@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
 from dataclasses import dataclass
@@ -179,6 +180,20 @@ def test_async_handlers_run_too() -> None:
 
     report = run(handle, [(f"s{n}", n) for n in range(20)])
     assert sorted(report.results) == list(range(20))
+
+
+class Doubling:
+    async def __call__(self, task: Task) -> int:
+        return 2 * int(task.payload)
+
+
+@pytest.mark.parametrize(
+    "handler", [Doubling(), Doubling().__call__, functools.partial(Doubling()), functools.partial(Doubling().__call__)]
+)
+def test_an_async_handler_may_be_an_object_a_method_or_a_partial(handler: Any) -> None:
+    report = run(handler, [("s", 4)])
+    assert report.dead_letters == []
+    assert report.results == [8]
 
 
 @pytest.mark.parametrize("value_format", ["avro", "json"])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 
 def is_kind(kind: Callable[[object], bool], function: Callable[..., Any]) -> bool:
-    """Return whether `kind` holds for the function, or for an object's `__call__`."""
+    """Return whether `kind` holds for the function, or for an object's `__call__`; of a partial, for what it calls."""
+    while isinstance(function, functools.partial):
+        function = function.func
     return kind(function) or kind(getattr(function, "__call__", None))  # noqa: B004 — its kind is inspected
 
 
