@@ -29,7 +29,7 @@ def payload_type(function: Callable[..., Any], *, in_list: bool = False) -> Any:
     """
     annotation = _first_annotation(function)
     if isinstance(annotation, str):
-        annotation = _evaluated(function, annotation) if "[" in annotation else None
+        annotation = _evaluated(function, annotation)
     if in_list:
         annotation = get_args(annotation)[0] if get_origin(annotation) in (list, Sequence) else None
     if get_origin(annotation) is not Task:
