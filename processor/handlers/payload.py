@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -30,6 +30,8 @@ def payload_type(function: Callable[..., Any], *, in_list: bool = False) -> Any:
     annotation = _first_annotation(function)
     if isinstance(annotation, str):
         annotation = _evaluated(function, annotation)
+    if get_origin(annotation) is Annotated:
+        annotation = annotation.__origin__
     if in_list:
         annotation = get_args(annotation)[0] if get_origin(annotation) in (list, Sequence) else None
     if get_origin(annotation) is not Task:
@@ -80,7 +82,7 @@ def _evaluated(function: Callable[..., Any], annotation: str) -> Any:
     code = function if hasattr(function, "__globals__") else getattr(type(function), "__call__", function)  # noqa: B004
     holder = SimpleNamespace(__annotations__={"task": annotation})
     try:
-        return get_type_hints(holder, getattr(code, "__globals__", {}))["task"]
+        return get_type_hints(holder, getattr(code, "__globals__", {}), include_extras=True)["task"]
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
         if "Task[" not in annotation:
             return None

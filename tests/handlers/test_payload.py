@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
 
 from processor import Processor, Task
 from processor.handlers.payload import payload_type
+from processor.testing import run
 
 
 class Order(msgspec.Struct):
@@ -31,6 +32,21 @@ def untyped(task: Task) -> None: ...
 @pytest.mark.parametrize(("handler", "wanted"), [(by_alias, Order), (unknown, None), (untyped, None)])
 def test_an_alias_of_a_task_names_the_payload_type(handler: Any, wanted: Any) -> None:
     assert payload_type(handler) is wanted
+
+
+def marked(task: Annotated[Task[Order], "from the shop"]) -> None: ...
+
+
+def test_metadata_of_the_annotation_itself_has_no_meaning() -> None:
+    assert payload_type(marked) is Order
+
+
+def test_constraints_of_the_payload_type_are_checked() -> None:
+    def charge(task: Task[Annotated[int, msgspec.Meta(gt=0)]]) -> None: ...
+
+    (letter,) = run(charge, [("anna", 5), ("ben", -5)]).dead_letters
+    assert (letter.payload, letter.attempts) == (-5, 0)
+    assert letter.error.endswith(": it must be an integer >= 1")
 
 
 def test_an_alias_of_a_list_of_tasks_names_the_payload_type_of_a_batch() -> None:
