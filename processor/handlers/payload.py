@@ -47,14 +47,14 @@ def payload_type(function: Callable[..., Any], *, in_list: bool = False) -> Any:
 
 
 def convert(payload: Any, wanted: Any) -> Any:
-    """Converts a payload to the type `wanted`. Times and decimals may be text and bytes may be base64, as in JSON.
+    """Converts a payload to the type `wanted`. As in JSON, times, decimals and keys may be text and bytes base64.
 
     Raises:
         DecodeError: the payload does not match the type. The message contains the path of the mismatch, or the
             exception that the type's own code has raised.
     """
     try:
-        return msgspec.convert(payload, wanted)
+        return msgspec.convert(payload, wanted, str_keys=True)
     except msgspec.ValidationError as error:
         # msgspec's message may quote a member's name, which is the producer's text.
         reason = printable(mismatch(str(error), "it"), MESSAGE_CHARACTERS)

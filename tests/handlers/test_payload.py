@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any
 
 import msgspec
@@ -47,6 +48,15 @@ def test_constraints_of_the_payload_type_are_checked() -> None:
     (letter,) = run(charge, [("anna", 5), ("ben", -5)]).dead_letters
     assert (letter.payload, letter.attempts) == (-5, 0)
     assert letter.error.endswith(": it must be an integer >= 1")
+
+
+def test_keys_of_an_object_are_converted_like_its_values() -> None:
+    def totals(task: Task[dict[int, Decimal]]) -> str:
+        return repr(task.payload)
+
+    report = run(totals, [("anna", {7: "1.5"}), ("ben", {"x": 1})])
+    assert report.results == ["{7: Decimal('1.5')}"]
+    assert report.dead_letters[0].error.endswith("a key of it must be an integer, not text")
 
 
 def test_an_alias_of_a_list_of_tasks_names_the_payload_type_of_a_batch() -> None:
