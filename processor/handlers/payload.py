@@ -6,9 +6,10 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec.inspect import CustomType, UnionType, type_info
 
 from processor.errors import DecodeError, SettingsError
 from processor.handlers.mismatch import mismatch
@@ -17,6 +18,9 @@ from processor.telemetry.error_text import text_of, type_name
 from processor.telemetry.printable import printable
 
 MESSAGE_CHARACTERS = 300
+
+DECODED: Final[tuple[object, ...]] = ({}, [], "", b"", False, 0, 0.5, None)
+"""A payload of each type that values are decoded to."""
 
 
 def payload_type(function: Callable[..., Any], *, in_list: bool = False) -> Any:
@@ -41,9 +45,23 @@ def payload_type(function: Callable[..., Any], *, in_list: bool = False) -> Any:
         return None
     try:
         msgspec.json.Decoder(wanted)
+        _check_classes(wanted)
     except TypeError as error:
         raise SettingsError(f"{_label(function)}: a payload cannot be converted to {_name(wanted)}: {error}") from None
     return wanted
+
+
+def _check_classes(wanted: Any) -> None:
+    """Checks that msgspec can convert to each class that the type `wanted` is, or is a union of.
+
+    Raises:
+        TypeError: it would only accept an instance of the class, and no decoded payload is one.
+    """
+    info = type_info(wanted)
+    for each in info.types if isinstance(info, UnionType) else [info]:
+        kind = get_origin(each.cls) or each.cls if isinstance(each, CustomType) else object
+        if not any(isinstance(one, kind) for one in DECODED):
+            raise TypeError(f"msgspec does not support the class {_name(kind)}; use a dataclass or a msgspec.Struct")
 
 
 def convert(payload: Any, wanted: Any) -> Any:

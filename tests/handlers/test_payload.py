@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Hashable, Mapping, Sized
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 import pytest
 
 from processor import Processor, Task
+from processor.errors import SettingsError
 from processor.handlers.payload import payload_type
 from processor.testing import run
 
@@ -48,6 +51,38 @@ def test_constraints_of_the_payload_type_are_checked() -> None:
     (letter,) = run(charge, [("anna", 5), ("ben", -5)]).dead_letters
     assert (letter.payload, letter.attempts) == (-5, 0)
     assert letter.error.endswith(": it must be an integer >= 1")
+
+
+class Model:
+    """A class as those of other validation libraries are."""
+
+
+class Keyed(Protocol):
+    def keys(self) -> Any: ...
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        (Model, "to Model: msgspec does not support the class Model; use a dataclass or a msgspec.Struct"),
+        (Model | None, "None: msgspec does not support the class Model"),
+        (Keyed, "to Keyed: Instance and class checks can only be used with @runtime_checkable protocols"),
+    ],
+)
+def test_a_class_that_msgspec_cannot_make_is_refused_at_registration(wanted: Any, reason: str) -> None:
+    def handler(task: Any) -> None: ...
+
+    handler.__annotations__["task"] = Task[wanted]
+    with pytest.raises(SettingsError, match=re.escape(reason)):
+        Processor().task("order")(handler)
+
+
+@pytest.mark.parametrize("wanted", [object, Hashable, Order | None, Mapping[str, int], Sized])
+def test_a_class_of_which_payloads_are_instances_is_accepted(wanted: Any) -> None:
+    def handler(task: Any) -> None: ...
+
+    handler.__annotations__["task"] = Task[wanted]
+    assert payload_type(handler) == wanted
 
 
 def test_keys_of_an_object_are_converted_like_its_values() -> None:
