@@ -44,7 +44,8 @@ from processor.handlers.terms import EXPIRES, headers_for_terms
 from processor.runtime.ports import OutputRecord
 
 TRACE: Final = ("traceparent", "tracestate")
-"""A task that follows belongs to the trace of its predecessor, unless its producer has given it one."""
+"""A task that follows belongs to the trace of its predecessor, unless its producer has given it one. The state belongs
+to the parent, so it is not taken without it."""
 
 
 class Origin(NamedTuple):
@@ -221,7 +222,7 @@ def _task(
         links += [(JOIN, write_join(origin.join)), (BRANCH, write_branch(origin.branch))]
     terms = headers_for_terms(delay=planned.delay, expires_in=planned.expires_in)
     own = {name for name, _ in planned.headers}
-    trace = [(name, value) for name, value in origin.trace if name not in own]
+    trace = [] if TRACE[0] in own else [(name, value) for name, value in origin.trace if name not in own]
     headers = [*planned.headers, *trace, *terms, *links]
     return OutputRecord(planned.topic or origin.topic, planned.key.encode(), planned.value, headers)
 

@@ -110,6 +110,7 @@ def test_a_task_that_follows_is_of_its_predecessors_trace_unless_it_has_its_own(
     first, second = sent_by(lambda task: 1, record(0, SHIP, headers=trace), record(1, own, headers=trace))
     assert (first.headers["traceparent"], first.headers["tracestate"]) == (b"parent", b"state")
     assert second.headers["traceparent"] == b"own"
+    assert "tracestate" not in second.headers
     assert "other" not in first.headers
 
 
