@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from processor import Processor, Reject, Step, Task
+from processor import Processor, Reject, Step, Task, TaskCancelled
 from processor.errors import EncodeError, LoadError, ProcessorError, SettingsError
 from processor.options.value_formats import ValueFormat
 from processor.testing import run, task
@@ -340,6 +340,19 @@ def test_what_was_to_follow_from_a_dead_letter_is_a_dead_letter_too() -> None:
         ("ben", 3, "processor.DependencyFailed"),
     ]
     assert "'o-1'" in report.dead_letters[2].error
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_a_handler_that_raises_task_cancelled_by_itself_has_failed(kind: str) -> None:
+    def plain(task: Task) -> None:
+        raise TaskCancelled("by itself")
+
+    async def asynchronous(task: Task) -> None:
+        plain(task)
+
+    report = run(plain if kind == "plain" else asynchronous, [("anna", 1)], max_attempts=2, seconds=5)
+    (letter,) = report.dead_letters
+    assert (letter.attempts, letter.error_type, letter.error) == (2, "processor.TaskCancelled", "by itself")
 
 
 def test_a_handler_may_be_called_with_inputs() -> None:

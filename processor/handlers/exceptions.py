@@ -73,6 +73,9 @@ class TaskCancelled(Interrupt):
 
     __module__ = "processor"
 
+    is_own = False
+    """Whether the handler raised it by itself. That is a failed attempt."""
+
 
 class Cancelled(Exception):
     """The error of a dead-lettered task that an operator has cancelled (`processor control cancel --dead-letter`)."""

@@ -141,6 +141,8 @@ def raised_in(error: BaseException, window: InterruptWindow) -> BaseException:
     An interrupt cancels a coroutine. The interrupting exception gets the traceback of the cancellation, which shows
     where the handler was.
     """
+    if isinstance(error, TaskCancelled) and window.fired != window.started:
+        error.is_own = True
     if window.close() and isinstance(error, CancelledError):
         return window.error().with_traceback(error.__traceback__)
     return error
@@ -167,7 +169,7 @@ def _cause(error: BaseException, began: bool) -> Cause:
         return Cause.REJECTED
     if isinstance(error, TaskTimeout):
         return Cause.TIMED_OUT
-    if isinstance(error, TaskCancelled):
+    if isinstance(error, TaskCancelled) and not error.is_own:
         return Cause.INTERRUPTED
     if began:
         return Cause.FAILED
