@@ -12,12 +12,14 @@ if TYPE_CHECKING:
         Cancelled,
         DependencyFailed,
         Expired,
+        HandlerStuck,
         InvalidHeader,
         ProcessDied,
         Reject,
         Retry,
         TaskCancelled,
         TaskTimeout,
+        UnknownTask,
     )
     from processor.handlers.steps import Group, Step, group
     from processor.handlers.task import Task
@@ -37,6 +39,7 @@ __all__ = [
     "Dispatcher",
     "Expired",
     "Group",
+    "HandlerStuck",
     "InvalidHeader",
     "ProcessDied",
     "Processor",
@@ -49,6 +52,7 @@ __all__ = [
     "Task",
     "TaskCancelled",
     "TaskTimeout",
+    "UnknownTask",
     "__version__",
     "group",
 ]
@@ -61,6 +65,7 @@ _MODULES = {
     "Dispatcher": "processor.kafka.dispatcher",
     "Expired": "processor.handlers.exceptions",
     "Group": "processor.handlers.steps",
+    "HandlerStuck": "processor.handlers.exceptions",
     "InvalidHeader": "processor.handlers.exceptions",
     "ProcessDied": "processor.handlers.exceptions",
     "Processor": "processor.processor",
@@ -73,6 +78,7 @@ _MODULES = {
     "Task": "processor.handlers.task",
     "TaskCancelled": "processor.handlers.exceptions",
     "TaskTimeout": "processor.handlers.exceptions",
+    "UnknownTask": "processor.handlers.exceptions",
     "group": "processor.handlers.steps",
 }
 
