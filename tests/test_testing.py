@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from processor import Processor, Reject, Step, Task, TaskCancelled
+from processor import BatchError, Processor, Reject, Step, Task, TaskCancelled
 from processor.errors import EncodeError, LoadError, ProcessorError, SettingsError
 from processor.options.value_formats import ValueFormat
 from processor.testing import run, task
@@ -353,6 +353,19 @@ def test_a_handler_that_raises_task_cancelled_by_itself_has_failed(kind: str) ->
     report = run(plain if kind == "plain" else asynchronous, [("anna", 1)], max_attempts=2, seconds=5)
     (letter,) = report.dead_letters
     assert (letter.attempts, letter.error_type, letter.error) == (2, "processor.TaskCancelled", "by itself")
+
+
+def test_a_task_has_failed_if_a_batch_error_names_it_with_task_cancelled() -> None:
+    app = Processor()
+
+    @app.batch("charge", size=2)
+    def charge(tasks: list[Task]) -> None:
+        raise BatchError({0: TaskCancelled("by itself")})
+
+    tasks = [{"session_id": session, "name": "charge", "payload": session} for session in ("anna", "ben")]
+    report = run(app, tasks, max_attempts=2, seconds=5, partitions=1)
+    assert [(letter.payload, letter.attempts) for letter in report.dead_letters] == [("anna", 2)]
+    assert report.order_of("ben") == ["ben"]
 
 
 def test_a_handler_may_be_called_with_inputs() -> None:

@@ -22,7 +22,7 @@ from processor.engine.record import Record
 from processor.engine.terms import Terms
 from processor.handlers.batch import BatchError
 from processor.handlers.dependencies import check_links
-from processor.handlers.exceptions import DependencyFailed, Expired, InvalidHeader
+from processor.handlers.exceptions import DependencyFailed, Expired, InvalidHeader, TaskCancelled
 from processor.handlers.table import Handler
 from processor.handlers.task import Task
 from processor.handlers.terms import check_age, check_begin
@@ -212,6 +212,9 @@ def _why_not(task: Task, handler: Handler, ledger: Ledger) -> DependencyFailed |
 def outcomes_of(value: Any, error: BaseException | None, handler: Handler, count: int) -> list[Outcome]:
     """Return the outcome of each of `count` tasks whose handler returned `value` or raised `error`."""
     if isinstance(error, BatchError) and max(error.errors) < count:
+        for each in error.errors.values():
+            if isinstance(each, TaskCancelled):
+                each.is_own = True
         return [_failed(error.errors[n], handler) if n in error.errors else Succeeded(None) for n in range(count)]
     if isinstance(error, BatchError):
         error = IndexError(f"BatchError names task {max(error.errors)}, and the batch has {count}")
