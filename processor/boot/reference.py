@@ -45,7 +45,7 @@ class Reference(NamedTuple):
         name = text.strip().rstrip(":").removesuffix(".py").replace("/", ".").strip(".")
         if not name or not text.partition(":")[0] or not all(part.isidentifier() for part in name.split(".")):
             return ""
-        found = _attributes_in(Path(*name.split(".")))
+        found = _attributes_in(Path(*name.split(".")), self.example)
         return f"; for example {' or '.join(f'{name}:{attribute}' for attribute in found or [self.example])}"
 
     def _module(self, name: str) -> ModuleType:
@@ -81,10 +81,10 @@ class Reference(NamedTuple):
         return found
 
 
-def _attributes_in(module: Path) -> list[str]:
+def _attributes_in(module: Path, example: str) -> list[str]:
     """Return the processors that a module in the current folder defines, or else its functions; at most three.
 
-    The module is read, not executed.
+    Of the functions, only `example` if there is one of this name. The module is read, not executed.
     """
     try:
         body = ast.parse(module.with_suffix(".py").read_bytes()).body
@@ -99,7 +99,8 @@ def _attributes_in(module: Path) -> list[str]:
         for target in node.targets
         if isinstance(target, ast.Name)
     ]
-    return [name for name in processors or functions if not name.startswith("_")][:3]
+    found = processors or ([example] if example in functions else functions)
+    return [name for name in found if not name.startswith("_")][:3]
 
 
 def _make_current_folder_importable() -> None:

@@ -114,6 +114,8 @@ def test_a_file_name_is_rejected_with_the_modules_name() -> None:
 def test_a_module_alone_is_rejected_with_the_attributes_that_it_has(app: str) -> None:
     Path("shop.py").write_text("def _send(): ...\nasync def charge(task): ...\nclass Order: ...\ndef ship(task): ...\n")
     assert refused(app).endswith("; for example shop:charge or shop:ship")
+    Path("shop.py").write_text("def charge(task): ...\ndef handle(task): ...\n")
+    assert refused(app).endswith("; for example shop:handle")
     Path("shop.py").write_text("import processor\nlimit = 7\nwork = processor.Processor()\ndef charge(task): ...\n")
     assert refused(app).endswith("; for example shop:work")
     Path("shop.py").write_text("def charge(task)\n")
