@@ -48,5 +48,10 @@ def print_lines(lines: Sequence[str]) -> None:
 
 def print_json(document: msgspec.Struct, *, one_line: bool = False) -> None:
     """Print a document on standard output as JSON, indented, or in one line."""
+    typer.echo(json_text(document, one_line=one_line))
+
+
+def json_text(document: object, *, one_line: bool = False) -> str:
+    """Return a document as JSON that is safe for a terminal, indented, or in one line."""
     encoded = msgspec.json.encode(document, enc_hook=str)
-    typer.echo(visible((encoded if one_line else msgspec.json.format(encoded, indent=2)).decode()))
+    return visible((encoded if one_line else msgspec.json.format(encoded, indent=2)).decode())

@@ -7,20 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-import msgspec
 import typer
 
 from processor.boot.tokens import with_tokens
 from processor.cli.output import check_reader, note
 from processor.cli.stop import Stop
-from processor.cli.tables import Output
+from processor.cli.tables import Output, json_text
 from processor.cli.value_codec import open_codec
 from processor.codec.task_line import TaskLine, task_line
 from processor.engine.record import Record
 from processor.kafka.admin import TopicAdmin, check_topics
 from processor.kafka.config import admin_config
 from processor.kafka.scan import Scan
-from processor.observe.wording import plain, visible
+from processor.observe.wording import plain
 from processor.operate.moments import Moment, moment_fault, moment_of
 from processor.operate.newest import Newest
 from processor.options.connection import ConnectionOptions
@@ -148,8 +147,7 @@ class Tail:
 
 def _printer(output: str) -> Callable[[TaskLine], None]:
     def show(task: TaskLine) -> None:
-        is_json = output == "json"
-        typer.echo(visible(msgspec.json.encode(task, enc_hook=str).decode()) if is_json else _text(task))
+        typer.echo(json_text(task, one_line=True) if output == "json" else _text(task))
 
     return show
 

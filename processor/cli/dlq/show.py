@@ -10,14 +10,13 @@ import typer
 
 from processor.boot.tokens import with_tokens
 from processor.cli.dlq.selection import DeadLetterOptions, identify_with
-from processor.cli.tables import Output, print_json, table
+from processor.cli.tables import Output, json_text, print_json, table
 from processor.cli.value_codec import open_codec
 from processor.codec.anatomy import anatomy_of
 from processor.codec.task_line import header_text
 from processor.errors import SettingsError
 from processor.kafka.dead_letters import DeadLetters
 from processor.kafka.reading import record_at
-from processor.observe.wording import visible
 from processor.operate.letter_reports import LetterDetail
 from processor.operate.letters import Letter, letter_of
 from processor.operate.moments import Moment
@@ -100,8 +99,7 @@ def _lines(detail: LetterDetail) -> list[str]:
         *[(f"header {name}", "null" if value is None else value) for name, value in detail.headers],
         *([("not decoded", detail.decode_error)] if detail.decode_error is not None else []),
     ]
-    value = msgspec.json.format(msgspec.json.encode(detail.value, enc_hook=str), indent=2).decode()
-    return [*table(("letter", detail.letter), rows), visible(value)]
+    return [*table(("letter", detail.letter), rows), json_text(detail.value)]
 
 
 def _time(milliseconds: int) -> str:
