@@ -11,6 +11,7 @@ from processor.options.bounds import Count, order_fault
 from processor.options.connection import SECRET, ConnectionOptions
 from processor.options.names import (
     DEAD_LETTER_SUFFIX,
+    LARGEST_PORT,
     LONGEST_TOPIC,
     collision,
     group_fault,
@@ -279,7 +280,7 @@ class Settings(ConnectionOptions, WritingOptions):
             Panel.LOGS,
             metavar="PORT",
             at_least=1,
-            at_most=65535,
+            at_most=LARGEST_PORT,
         ),
     ] = None
     metrics_host: Annotated[str, Option("Address that --metrics-port listens on.", Panel.LOGS, metavar="ADDRESS")] = (

@@ -59,11 +59,13 @@ def encode_headers(headers: Mapping[str, str | bytes | None]) -> Headers:
         EncodeError: a name or a text cannot be encoded in UTF-8.
         TypeError: a value is of another type.
     """
+    encoded: Headers = []
     for name, text in headers.items():
         encode_text(name)
         if not isinstance(text, str | bytes | None):
             raise TypeError(f"the value of header {name!r} must be a str, bytes or None, not {type(text).__name__}")
-    return [(name, encode_text(text)) for name, text in headers.items()]
+        encoded.append((name, encode_text(text)))
+    return encoded
 
 
 def encode_text(text: str | bytes | None) -> bytes | None:

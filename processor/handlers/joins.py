@@ -20,19 +20,18 @@ from processor.handlers.links import (
     JOIN,
     JOINED,
     MOST_BYTES,
-    REASON_LENGTH,
     THEN,
     Milliseconds,
     Planned,
     Text,
     bounded,
     check_plan,
+    check_topic,
     read_header,
     read_inputs,
     read_plan,
 )
-from processor.options.names import LARGEST_PARTITION, topic_fault
-from processor.telemetry.printable import printable
+from processor.options.names import LARGEST_PARTITION
 
 NAME: Final = "processor.join"
 """The name of arrivals and markers."""
@@ -113,8 +112,7 @@ def read_join(value: bytes | None) -> Join:
     join: Join = read_header(JOIN, _read_join, value)
     check_plan(JOIN, join.then)
     for each in _with_outer(join):
-        if (fault := topic_fault(each.topic)) is not None:
-            raise InvalidHeader(f"the header {JOIN}: the topic {printable(fault, REASON_LENGTH)}")
+        check_topic(JOIN, each.topic)
     if (join.outer is None) is not (join.branch is None):
         raise InvalidHeader(f"the header {JOIN}: outer and branch belong together")
     if not join.then and join.outer is None:

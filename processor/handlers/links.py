@@ -39,14 +39,17 @@ MOST_BYTES: Final = 256 * 1024
 """The largest header of this kind. A record with both still has half of the 1 MiB that a topic takes by default
 (`max.message.bytes`)."""
 
-MOST_SECONDS: Final = 1e11
-"""The longest delay, over three thousand years. From now, it leads to a time of at most 15 digits in milliseconds."""
+MOST_DIGITS: Final = 15
+"""The most digits of a time in epoch milliseconds: enough up to the year 9999, the last one of ISO 8601 too."""
+
+MOST_SECONDS: Final = 100_000_000_000
+"""The longest time from now, some 3,000 years. As epoch milliseconds, its end has at most `MOST_DIGITS` digits."""
 
 REASON_LENGTH: Final = 200
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=MOST_SECONDS)]
-Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=10**15)]
-"""A time since the epoch of at most 15 digits, as the header `task-expires` has it."""
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=10**MOST_DIGITS)]
+"""A time since the epoch, as in the header `task-expires`."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -114,12 +117,22 @@ def check_plan(name: str, plan: Sequence[Planned]) -> None:
     for planned in plan:
         if (planned.group is None) is not bool(planned.key):
             raise InvalidHeader(f'the header {name}: each task must have one member, "key" or "group"')
-        if planned.topic is not None and (fault := topic_fault(planned.topic)) is not None:
-            raise InvalidHeader(f"the header {name}: the topic {printable(fault, REASON_LENGTH)}")
+        if planned.topic is not None:
+            check_topic(name, planned.topic)
         if planned.delay is not None and planned.expires_in is not None and planned.delay > planned.expires_in:
             raise InvalidHeader(f"the header {name}: a task expires before its delay of {planned.delay:g} s is over")
         for branch in planned.group or ():
             check_plan(name, branch)
+
+
+def check_topic(name: str, topic: str) -> None:
+    """Checks a topic that the header `name` contains.
+
+    Raises:
+        InvalidHeader: no topic can have this name.
+    """
+    if (fault := topic_fault(topic)) is not None:
+        raise InvalidHeader(f"the header {name}: the topic {printable(fault, REASON_LENGTH)}")
 
 
 def write_plan(plan: Sequence[Planned]) -> bytes:

@@ -10,18 +10,12 @@ from typing import Final
 from processor.engine.record import Headers, Record
 from processor.engine.terms import Terms
 from processor.handlers.exceptions import Expired, InvalidHeader
-from processor.handlers.links import ARRIVAL, JOIN, JOINED, LINKS, THEN
+from processor.handlers.links import ARRIVAL, JOIN, JOINED, LINKS, MOST_DIGITS, MOST_SECONDS, THEN
 
 PRIORITY: Final = "task-priority"
 NOT_BEFORE: Final = "task-not-before"
 EXPIRES: Final = "task-expires"
 NAMES: Final = LINKS | {PRIORITY, NOT_BEFORE, EXPIRES}
-
-MOST_DIGITS: Final = 15
-"""The most digits of a time in epoch milliseconds: enough up to the year 9999, the last one of ISO 8601 too."""
-
-MOST_SECONDS: Final = 100_000_000_000
-"""The longest time from now, some 3,000 years. As epoch milliseconds, its end has at most `MOST_DIGITS` digits."""
 
 SHOWN_CHARACTERS: Final = 40
 """The most characters of a header's value that an error shows."""

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from processor.kafka.secret_files import with_secrets
 from processor.operate.checkup import Probe
+from processor.options.names import LARGEST_PORT
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -54,7 +55,7 @@ def addresses_of(servers: str) -> list[Address]:
         host, colon, port = address.rpartition(":")
         if not colon or address.endswith("]"):
             host, port = address, str(DEFAULT_PORT)
-        is_port = port.isascii() and port.isdigit() and int(port) < 65536
+        is_port = port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT
         found.append(Address(host.strip("[]"), int(port) if is_port else 0))
     return found
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from processor import Expired, InvalidHeader
 from processor.engine.record import Headers
 from processor.engine.terms import Terms
+from processor.handlers.links import MOST_SECONDS
 from processor.handlers.terms import (
-    MOST_SECONDS,
     NAMES,
     check_age,
     check_begin,

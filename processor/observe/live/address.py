@@ -7,6 +7,7 @@ import socket
 from typing import Final, NamedTuple
 
 from processor.errors import SettingsError
+from processor.options.names import LARGEST_PORT
 
 LOOPBACK: Final = "127.0.0.1"
 """The default host: a page without a login is for this machine only."""
@@ -32,7 +33,7 @@ def parse(text: str) -> Address:
         ValueError: it is none of these.
     """
     host, _, port = text.rpartition(":")
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+    if not (port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT):
         raise ValueError(text)
     if host.startswith("[") and host.endswith("]"):
         host = str(ipaddress.IPv6Address(host[1:-1]))
