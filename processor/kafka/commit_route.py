@@ -57,12 +57,12 @@ the commit was accepted."""
 class _Sent:
     """A commit to which the client has received no response."""
 
-    def __init__(self, commits: Sequence[Commit]) -> None:
+    def __init__(self, commits: Sequence[Commit], *, is_kept: bool = False) -> None:
         self.commits = commits
         self.at = monotonic()
         self.is_answered = False
         """Whether a transaction was tried in its place: a later refusal is then ignored."""
-        self.is_kept = False
+        self.is_kept = is_kept
         """Whether the client has not got it yet."""
 
     def answers_to(self, partitions: Sequence[TopicPartition]) -> bool:
@@ -100,9 +100,7 @@ class CommitRoute:
         if self.is_rerouted and not self._is_unusable:
             self._send_in_transaction(consumer, commits)
         elif self._assignments_to_come:
-            kept = _Sent(commits)
-            kept.is_kept = True
-            self._unanswered.append(kept)
+            self._unanswered.append(_Sent(commits, is_kept=True))
         else:
             self._send_by_client(consumer, commits)
 

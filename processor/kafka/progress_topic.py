@@ -6,6 +6,7 @@ import threading
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from math import inf
 from time import monotonic
 from typing import Any, Final, cast
 
@@ -37,9 +38,9 @@ CLOSE_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 0.1
 
 END_SECONDS: Final = 1.0
-"""How long an end in front of a requested record is not believed. A new leader knows which records are committed only
-after its followers have fetched them, which they do twice a second (`replica.fetch.wait.max.ms`). Until then, it ends
-the partition earlier."""
+"""How long the reader waits for a requested record after a broker has reported the end of the partition in front of it.
+A new leader knows which records are committed only after its followers have fetched them, which they do twice a second
+(`replica.fetch.wait.max.ms`). Until then, it reports an earlier end."""
 
 GONE: Final = frozenset((KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE))
 """Errors for an offset that the broker no longer has."""
@@ -181,7 +182,7 @@ class _Reading:
         self._found: dict[Place, MapRecord | str] = {}
         self._wanted: dict[Partition, list[int]] = {}
         self._ends: dict[Partition, float] = {}
-        """When each end in front of a requested record is believed."""
+        """When the reader believes an end that a broker reported in front of a requested record."""
         for partition, offset in sorted(set(places), reverse=True):
             self._wanted.setdefault(partition, []).append(offset)
 
@@ -194,11 +195,13 @@ class _Reading:
             record = cast(Record | None, self._client.poll(_POLL_SECONDS))
             if record is not None:
                 self._take(record)
-            for partition in [p for p, believed_at in self._ends.items() if monotonic() >= believed_at]:
-                self._end(partition, "there is no record")
-        for partition in self._ends.keys() & self._wanted.keys():
-            self._end(partition, "there is no record")
+            self._believe_ends(monotonic())
+        self._believe_ends(inf)
         return self._found
+
+    def _believe_ends(self, now: float) -> None:
+        for partition in [partition for partition, due in self._ends.items() if now >= due]:
+            self._end(partition, "there is no record")
 
     def _assign(self) -> None:
         """Fetch the next record that is wanted of each partition. A seek is refused after an error of the partition."""

@@ -167,7 +167,7 @@ def test_use_before_it_is_open_and_after_it_is_closed_is_an_error_that_names_the
 
 @pytest.mark.parametrize("is_made", [False, True], ids=["while-it-is-made", "just-after"])
 def test_an_open_that_is_cancelled_leaves_no_producer(monkeypatch: pytest.MonkeyPatch, is_made: bool) -> None:
-    """Whoever awaited it, perhaps with a time limit, has nothing to close."""
+    """The caller, which may have set a time limit, gets no producer that it could close."""
     may_make, has_made = threading.Event(), threading.Event()
 
     def make(*arguments: Any, **options: Any) -> TaskProducer:

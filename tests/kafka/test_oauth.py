@@ -186,16 +186,22 @@ def test_the_function_runs_once_at_a_time_for_any_number_of_clients() -> None:
     assert function.calls == 1
 
 
+def failing_after(clock: Clock, token: str, reason: str) -> tuple[Function, OAuthTokens, list[Event]]:
+    """A function whose token is due for renewal, and which from now on raises an error that quotes the token."""
+    events: list[Event] = []
+    function = Function((token, clock.now + 3.0))
+    shared = tokens(function, events)
+    shared.demand(None)
+    function.outcome = RuntimeError(f"{token} {reason}")
+    clock.now += 1.6
+    return function, shared, events
+
+
 def test_a_later_failure_is_logged_once_for_all_clients_and_so_is_its_end(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(oauth, "SHARED_SECONDS", 600.0)
-    events: list[Event] = []
-    function = Function((JSON_WEB_TOKEN, clock.now + 3.0))
-    shared = tokens(function, events)
-    shared.demand(None)
-    function.outcome = RuntimeError(f"{JSON_WEB_TOKEN} is not accepted")
-    clock.now += 1.6
+    function, shared, events = failing_after(clock, JSON_WEB_TOKEN, "is not accepted")
     for _ in range(5):
         with pytest.raises(TokenError, match=r"raised RuntimeError: \*\*\* is not accepted"):
             shared(None)
@@ -212,12 +218,7 @@ def test_a_later_failure_is_logged_once_for_all_clients_and_so_is_its_end(
 
 @pytest.mark.parametrize("token", ["opaque-" * 60, f"eyJ{'h' * 300}.payload."])
 def test_a_long_error_shows_no_part_of_a_token_that_it_quotes(clock: Clock, token: str) -> None:
-    events: list[Event] = []
-    function = Function((token, clock.now + 3.0))
-    shared = tokens(function, events)
-    shared.demand(None)
-    function.outcome = RuntimeError(f"{token} is not accepted: {'x' * 10_000}")
-    clock.now += 1.6
+    _, shared, events = failing_after(clock, token, f"is not accepted: {'x' * 10_000}")
     with pytest.raises(TokenError, match=r"raised RuntimeError: \*\*\* is not accepted: x+…$"):
         shared(None)
     (failed,) = events
