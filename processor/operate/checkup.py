@@ -37,7 +37,7 @@ FILES_A_CHILD: Final = 2
 
 
 _OF_A_SERVICE: Final = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
-"""A variable by which Kubernetes tells each container of a namespace about one of its services."""
+"""The variables that Kubernetes sets in every container for each service in the same namespace."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,11 +119,11 @@ def report_of(findings: Sequence[Finding]) -> DoctorReport:
 
 
 def variables_verdict(given: Iterable[str], known: Collection[str]) -> Finding | None:
-    """Judge the names of environment variables; None if there is no doubt about any.
+    """Judge the names of environment variables; None if all of them are known.
 
     Args:
-        given: the variables that are set and begin with the prefix of options. Those that Kubernetes sets for a service
-            of that name are left out.
+        given: the variables that are set and begin with the prefix of options. The ones that Kubernetes sets for a
+            service count as known.
         known: the variables of all options of all commands.
     """
     unknown = sorted(name for name in given if name not in known and _OF_A_SERVICE.fullmatch(name) is None)

@@ -113,7 +113,7 @@ class MetadataTooLarge(str):
 
 
 class NotSent(str):
-    """Why a commit was not sent to the group. That is no failure: what it has is committed with the next one."""
+    """Why a commit was not sent to the group. It does not count as a failure: the next commit covers the same tasks."""
 
     __slots__ = ()
 
